@@ -1,0 +1,212 @@
+//! What a run will do: absolute, defaulted, validated, printable.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::exit::ExitCodePolicy;
+
+/// Everything a run needs to know; made by `resolve` from the config and the facts.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// The config file, if there was one.
+    pub config_file: Option<PathBuf>,
+    /// The workspace's canonical path.
+    pub workspace: PathBuf,
+    /// Where devshell keeps its own things.
+    pub places: Places,
+    /// The chosen backend and its settings.
+    pub backend: Backend,
+    /// Why this backend, in words ("vm.backend = auto", "vm.enabled = false", ...).
+    pub backend_why: String,
+    /// Whether the Vfs or the backend's own tree is the truth.
+    pub workspace_mode: WorkspaceMode,
+    /// Make the backend ready at once instead of when the first tool is due.
+    pub eager_start: bool,
+    /// At most this long for making the backend ready; `None`: no limit.
+    pub ready_timeout: Option<Duration>,
+    /// Gitignore-style patterns: neither pushed nor changed nor deleted on the way back.
+    pub ignore: Vec<String>,
+    /// Gitignore-style patterns of folders that are used but not carried.
+    pub cache_dirs: Vec<String>,
+    /// When the result is applied to the workspace.
+    pub write_back: WriteBack,
+    /// The whole run; `None`: no limit.
+    pub run_timeout: Option<Duration>,
+    /// Waiting for another run in this workspace; `None`: no limit.
+    pub lock_timeout: Option<Duration>,
+    /// Stop at the first failure of a required tool.
+    pub fail_fast: bool,
+    /// What the exit code of a failed tool tells.
+    pub exit_code: ExitCodePolicy,
+    /// The tools in order, those that are left out by `--only` and `--from` included.
+    pub tools: Vec<ToolPlan>,
+    /// What the user should know before the run (unknown `DEVSHELL_*` names, ...).
+    pub warnings: Vec<String>,
+}
+
+/// Where devshell keeps its own things (none of them exists before it is needed).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Places {
+    /// A short hash of the workspace's canonical path.
+    pub key: String,
+    /// Views, staging and indexes of this workspace: `<cache>/devshell/<key>`.
+    pub cache: PathBuf,
+    /// Journal and kept results of this workspace: `<state>/devshell/<key>`.
+    pub state: PathBuf,
+    /// Kept results of all workspaces are counted here: `<state>/devshell`.
+    pub state_root: PathBuf,
+    /// Staging of guests: `<workspace_parent>/<key>`.
+    pub staging: PathBuf,
+}
+
+/// The chosen backend.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Backend {
+    /// A sandbox on this host.
+    Host(HostPlan),
+    /// A Lima virtual machine. Not available in this version.
+    Lima,
+    /// A sidecar process. Not available in this version.
+    Beta,
+    /// A remote-execution cluster. Not available in this version.
+    Remote,
+}
+
+impl Backend {
+    /// The name as it stands in the config and the events.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Host(_) => "host",
+            Self::Lima => "lima",
+            Self::Beta => "beta",
+            Self::Remote => "remote",
+        }
+    }
+}
+
+/// Settings of the host backend.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostPlan {
+    /// How the private view is made.
+    pub strategy: Strategy,
+    /// The isolation below which the run must not start.
+    pub require: Require,
+    /// Whether tools have the network.
+    pub network: bool,
+    /// Whether tools may write outside the workspace.
+    pub host: HostAccess,
+    /// Kept writable when `host` is read-only; absolute.
+    pub writable: Vec<PathBuf>,
+}
+
+/// `vm.host.strategy`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Strategy {
+    /// The best that is to be had.
+    Auto,
+    /// A file-system overlay.
+    Overlay,
+    /// A staged copy.
+    Copy,
+    /// The real tree.
+    InPlace,
+}
+
+/// `sandbox.require`, weakest first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Require {
+    /// Nothing.
+    None,
+    /// Nothing survives the run.
+    Processes,
+    /// And the workspace's own path shows the private tree.
+    View,
+    /// And nothing outside is writable.
+    Full,
+}
+
+impl Require {
+    /// The word as it stands in the config and the events.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Processes => "processes",
+            Self::View => "view",
+            Self::Full => "full",
+        }
+    }
+}
+
+/// `sandbox.host`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HostAccess {
+    /// As the caller.
+    ReadWrite,
+    /// Nothing outside the workspace.
+    ReadOnly,
+}
+
+/// `vm.workspace_mode`: which side is the truth.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum WorkspaceMode {
+    /// Mode S: the Vfs; push, run, pull.
+    #[default]
+    Sync,
+    /// Mode P: the backend's own tree; no push and pull of the tree.
+    Guest,
+}
+
+/// `workspace.write_back`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WriteBack {
+    /// When every required tool succeeded.
+    OnSuccess,
+    /// Also after tool failures and timeouts.
+    Always,
+    /// Keep the result aside.
+    Never,
+}
+
+/// One tool.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ToolPlan {
+    /// Unique name.
+    pub name: String,
+    /// Program and arguments; never empty.
+    pub argv: Vec<String>,
+    /// Working folder below the workspace, `/`-separated, without leading or trailing `/`;
+    /// empty for the workspace itself.
+    pub cwd: String,
+    /// The tool's own variables (with those of `[env]`), over the caller's passed ones.
+    pub env: BTreeMap<String, String>,
+    /// Names or patterns of the caller's variables that reach the tool.
+    pub pass_env: Vec<String>,
+    /// `None`: no limit.
+    pub timeout: Option<Duration>,
+    /// `None`: no limit.
+    pub no_output_timeout: Option<Duration>,
+    /// Between the polite stop and the kill.
+    pub grace_period: Duration,
+    /// A failure is reported and does not decide.
+    pub continue_on_error: bool,
+    /// Judged when the tool's turn comes, in the view.
+    pub when: When,
+    /// How often a failed attempt is repeated; 0: never.
+    pub retries: u32,
+    /// Set when `--only` or `--from` leave the tool out; says so in words.
+    pub left_out: Option<String>,
+}
+
+/// `tool.when`: all that are given must hold.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct When {
+    /// The backend's operating system, as `std::env::consts::OS` names it.
+    pub os: Option<String>,
+    /// This variable is set and not empty in the tool's environment.
+    pub env: Option<String>,
+    /// This path below the workspace exists in the view.
+    pub exists: Option<String>,
+}

@@ -1,0 +1,66 @@
+//! What can go wrong in a session.
+
+use crate::exit::End;
+use crate::workspace::SyncError;
+
+/// Why a backend could not do its part. Each variant has one class of exit code.
+#[derive(Debug, thiserror::Error)]
+pub enum VmError {
+    /// The required isolation is not available.
+    #[error("{message}")]
+    Sandbox {
+        /// What was asked for, what was met and the remedy.
+        message: String,
+        /// What the system said.
+        #[source]
+        source: Option<std::io::Error>,
+    },
+    /// Carrying the tree there or back failed.
+    #[error("the tree could not be carried")]
+    Sync(#[from] SyncError),
+    /// The backend does not exist in this version.
+    #[error("{0}")]
+    BackendNotImplemented(String),
+    /// Lima said no, or limactl is missing.
+    #[error("{0}")]
+    Lima(String),
+    /// The sidecar could not be reached or was lost.
+    #[error("{message}")]
+    Ipc {
+        /// What was tried and the remedy.
+        message: String,
+        /// What the system said.
+        #[source]
+        source: Option<std::io::Error>,
+    },
+    /// The backend was lost during the run.
+    #[error("{message}")]
+    Lost {
+        /// How.
+        message: String,
+        /// What the system said.
+        #[source]
+        source: Option<std::io::Error>,
+    },
+    /// Asked for something that contradicts itself, such as `guest` where there is no guest.
+    #[error("{0}")]
+    Config(String),
+    /// The caller wished to stop.
+    #[error("interrupted")]
+    Interrupted,
+}
+
+impl VmError {
+    /// The end of a run that this error decides; `Interrupted` needs the signal that did it.
+    #[must_use]
+    pub fn end(&self, signal: Option<i32>) -> End {
+        match self {
+            Self::Sandbox { .. } => End::Isolation,
+            Self::Sync(SyncError::Cancelled) | Self::Interrupted => signal.map_or(End::Timeout, End::Interrupted),
+            Self::Sync(_) => End::Sync,
+            Self::BackendNotImplemented(_) | Self::Lima(_) | Self::Ipc { .. } => End::Backend,
+            Self::Lost { .. } => End::Lost,
+            Self::Config(_) => End::ConfigInvalid,
+        }
+    }
+}

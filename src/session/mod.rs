@@ -1,0 +1,68 @@
+//! A session: one backend from `ensure_ready` to `shutdown`.
+
+mod error;
+
+use std::sync::mpsc::SyncSender;
+
+use crate::event::Emitter;
+use crate::plan::Require;
+use crate::process::{Cancel, Message, Running, ToolCommand};
+use crate::vfs::{Vfs, VfsPath};
+use crate::workspace::Baseline;
+
+pub use error::VmError;
+
+/// What a session is handed for each of its steps.
+pub struct Context<'a, 'e> {
+    /// Where it says what it does.
+    pub emitter: &'a mut Emitter<'e>,
+    /// The caller's wish to stop, looked at wherever it works long.
+    pub cancel: &'a Cancel,
+}
+
+/// What `ensure_ready` reached.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Readiness {
+    /// Host backend: `overlay`, `copy` or `in_place`.
+    pub strategy: Option<&'static str>,
+    /// The level of isolation that holds.
+    pub isolation: Require,
+    /// Why less than the best was chosen.
+    pub why: Option<String>,
+}
+
+/// One backend as the runner uses it. `collect` and `release` together are `shutdown`.
+pub trait Session {
+    /// Makes the backend ready for tools that work on `vfs`.
+    ///
+    /// # Errors
+    /// [`VmError`] whose class says what is to be done; nothing is left behind.
+    fn ensure_ready(&mut self, vfs: &Vfs, vfs_cwd: &VfsPath, cx: &mut Context) -> Result<Readiness, VmError>;
+
+    /// Starts one tool; its output and its end arrive as messages.
+    ///
+    /// # Errors
+    /// [`VmError`] when the backend cannot be reached. A program that cannot be executed is no
+    /// error but an end.
+    fn start_tool(
+        &mut self,
+        vfs: &mut Vfs,
+        command: &ToolCommand,
+        messages: SyncSender<Message>,
+    ) -> Result<Box<dyn Running>, VmError>;
+
+    /// Whether a path exists in what the tools see; links are not followed.
+    fn exists(&self, path: &VfsPath) -> bool;
+
+    /// Brings what the tools changed into `vfs`. Nothing of the tools runs any more.
+    ///
+    /// # Errors
+    /// [`VmError::Sync`] when it could not be brought back whole.
+    fn collect(&mut self, vfs: &mut Vfs, cx: &mut Context) -> Result<Baseline, VmError>;
+
+    /// Lets the backend go. Called once after every `ensure_ready`, also after one that failed.
+    ///
+    /// # Errors
+    /// [`VmError`] when something could not be let go; the run's end does not depend on it.
+    fn release(&mut self, cx: &mut Context) -> Result<(), VmError>;
+}
