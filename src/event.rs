@@ -298,7 +298,11 @@ pub struct Emitter<'a> {
 impl<'a> Emitter<'a> {
     /// Starts the clock.
     pub fn new(sink: &'a mut dyn EventSink) -> Self {
-        Self { start: Instant::now(), sink, failed: None }
+        Self {
+            start: Instant::now(),
+            sink,
+            failed: None,
+        }
     }
 
     /// Time since the start.
@@ -312,7 +316,11 @@ impl<'a> Emitter<'a> {
         if self.failed.is_some() {
             return;
         }
-        let event = Event { v: EVENT_VERSION, t_ms: millis(self.start.elapsed()), body };
+        let event = Event {
+            v: EVENT_VERSION,
+            t_ms: millis(self.start.elapsed()),
+            body,
+        };
         if let Err(error) = self.sink.emit(&event) {
             self.failed = Some(error);
         }
@@ -320,7 +328,9 @@ impl<'a> Emitter<'a> {
 
     /// Emits a [`EventBody::Warning`].
     pub fn warn(&mut self, message: impl Into<String>) {
-        self.emit(EventBody::Warning { message: message.into() });
+        self.emit(EventBody::Warning {
+            message: message.into(),
+        });
     }
 
     /// The sink's first failure, if any, and forgets it.

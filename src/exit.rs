@@ -194,7 +194,10 @@ impl End {
 
 /// 128+n, as shells say it.
 fn signal_code(signal: i32) -> u8 {
-    u8::try_from(signal).ok().filter(|signal| (1..=64).contains(signal)).map_or(1, |signal| 128 + signal)
+    u8::try_from(signal)
+        .ok()
+        .filter(|signal| (1..=64).contains(signal))
+        .map_or(1, |signal| 128 + signal)
 }
 
 #[cfg(test)]
@@ -235,7 +238,12 @@ mod tests {
 
     #[test]
     fn with_class_every_end_of_a_tool_is_1_and_nothing_else_changes() {
-        for end in [End::ToolCode(101), End::ToolSignal(9), End::ToolNotFound, End::ToolNotExecutable] {
+        for end in [
+            End::ToolCode(101),
+            End::ToolSignal(9),
+            End::ToolNotFound,
+            End::ToolNotExecutable,
+        ] {
             assert_eq!(end.code(ExitCodePolicy::Class), 1);
         }
         assert_eq!(End::Timeout.code(ExitCodePolicy::Class), 124);

@@ -53,7 +53,10 @@ impl Cancel {
     /// Records one more signal and wakes the loop that waits.
     pub fn raise(&self, signal: i32) {
         let signal = usize::try_from(signal).unwrap_or(0);
-        let _ = self.inner.first.compare_exchange(0, signal, Ordering::SeqCst, Ordering::SeqCst);
+        let _ = self
+            .inner
+            .first
+            .compare_exchange(0, signal, Ordering::SeqCst, Ordering::SeqCst);
         self.inner.count.fetch_add(1, Ordering::SeqCst);
         if let Some(waker) = self.inner.waker.lock().unwrap_or_else(PoisonError::into_inner).as_ref() {
             // A full channel means that the loop is awake and looks at the count anyway.

@@ -88,7 +88,11 @@ impl VfsPath {
         if bytes.is_empty() || bytes == b"." || bytes == b".." || bytes.iter().any(|byte| matches!(byte, b'/' | 0)) {
             return Err(PathError::NotAName(name.to_owned()));
         }
-        let mut joined = if self.is_root() { OsString::new() } else { self.0.clone() };
+        let mut joined = if self.is_root() {
+            OsString::new()
+        } else {
+            self.0.clone()
+        };
         joined.push("/");
         joined.push(name);
         Ok(Self(joined))
@@ -102,7 +106,11 @@ impl VfsPath {
 
     /// The names from the root down.
     pub fn components(&self) -> impl DoubleEndedIterator<Item = &OsStr> {
-        self.0.as_bytes().split(|byte| *byte == b'/').filter(|part| !part.is_empty()).map(OsStr::from_bytes)
+        self.0
+            .as_bytes()
+            .split(|byte| *byte == b'/')
+            .filter(|part| !part.is_empty())
+            .map(OsStr::from_bytes)
     }
 
     /// The last name; `None` for the root.
@@ -119,7 +127,11 @@ impl VfsPath {
         }
         let bytes = self.0.as_bytes();
         let cut = bytes.iter().rposition(|byte| *byte == b'/')?;
-        Some(if cut == 0 { Self::root() } else { Self(OsStr::from_bytes(&bytes[..cut]).to_owned()) })
+        Some(if cut == 0 {
+            Self::root()
+        } else {
+            Self(OsStr::from_bytes(&bytes[..cut]).to_owned())
+        })
     }
 
     /// Whether it is `ancestor` or lies below it.
@@ -225,7 +237,10 @@ mod tests {
     #[test]
     fn the_whole_path_is_joined_under_a_root() {
         assert_eq!(path("/a/proj").under(Path::new("/mnt")), Path::new("/mnt/a/proj"));
-        assert_ne!(path("/a/proj").under(Path::new("/mnt")), path("/b/proj").under(Path::new("/mnt")));
+        assert_ne!(
+            path("/a/proj").under(Path::new("/mnt")),
+            path("/b/proj").under(Path::new("/mnt"))
+        );
     }
 
     #[test]
