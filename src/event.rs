@@ -288,7 +288,8 @@ pub trait EventSink {
 /// Stamps events with the time since its start and hands them to a sink.
 ///
 /// The sessions get this, not the sink itself, so that nobody can forget the stamp. The
-/// first failure of the sink is remembered and later events are dropped.
+/// first failure of the sink is remembered; it gets the later events all the same, because of
+/// several reporters behind it only one may have failed.
 pub struct Emitter<'a> {
     start: Instant,
     sink: &'a mut dyn EventSink,
@@ -313,16 +314,13 @@ impl<'a> Emitter<'a> {
 
     /// Stamps and hands on one event.
     pub fn emit(&mut self, body: EventBody) {
-        if self.failed.is_some() {
-            return;
-        }
         let event = Event {
             v: EVENT_VERSION,
             t_ms: millis(self.start.elapsed()),
             body,
         };
         if let Err(error) = self.sink.emit(&event) {
-            self.failed = Some(error);
+            self.failed.get_or_insert(error);
         }
     }
 
@@ -333,9 +331,10 @@ impl<'a> Emitter<'a> {
         });
     }
 
-    /// The sink's first failure, if any, and forgets it.
-    pub fn take_failure(&mut self) -> Option<std::io::Error> {
-        self.failed.take()
+    /// The sink's first failure, if there was one.
+    #[must_use]
+    pub fn failure(&self) -> Option<&std::io::Error> {
+        self.failed.as_ref()
     }
 }
 
@@ -343,4 +342,46 @@ impl<'a> Emitter<'a> {
 #[must_use]
 pub fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `DEVSHELL_TEST_BLESS=1 cargo test` writes the file anew.
+    #[test]
+    fn the_published_schema_is_the_one_of_these_types() {
+        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/events.schema.json");
+        let schema = format!("{:#}\n", serde_json::to_value(schemars::schema_for!(Event)).unwrap());
+        if std::env::var_os("DEVSHELL_TEST_BLESS").is_some() {
+            std::fs::write(file, &schema).unwrap();
+        }
+        assert_eq!(
+            std::fs::read_to_string(file).unwrap(),
+            schema,
+            "docs/events.schema.json has drifted"
+        );
+    }
+
+    #[test]
+    fn the_first_failure_of_a_sink_is_remembered_and_the_others_behind_it_get_everything() {
+        struct Full(u32);
+        impl EventSink for Full {
+            fn emit(&mut self, _: &Event) -> std::io::Result<()> {
+                self.0 += 1;
+                Err(if self.0 == 1 {
+                    std::io::ErrorKind::StorageFull
+                } else {
+                    std::io::ErrorKind::Other
+                }
+                .into())
+            }
+        }
+        let mut sink = Full(0);
+        let mut emitter = Emitter::new(&mut sink);
+        emitter.warn("one");
+        emitter.warn("two");
+        assert_eq!(emitter.failure().unwrap().kind(), std::io::ErrorKind::StorageFull);
+        assert_eq!(sink.0, 2);
+    }
 }

@@ -4,13 +4,18 @@
 //! The way of the data: text → `Config` → [`plan::Plan`] → session → runner →
 //! [`event::Event`] → reporter → exit code. Each arrow is one function, each noun one type.
 
-#[cfg(not(unix))]
-compile_error!("devshell needs a Unix system");
+#[cfg(not(target_os = "linux"))]
+compile_error!("this version of devshell is for Linux");
 
 pub mod event;
 pub mod exit;
+pub mod guest_fs;
 pub mod plan;
 pub mod process;
 pub mod session;
+mod sys;
 pub mod vfs;
 pub mod workspace;
+
+pub use guest_fs::{GuestFsError, GuestFsOps, MockGuestFsOps, logical_path_to_guest};
+pub use vfs::Vfs;

@@ -34,3 +34,14 @@ pub struct ToolEnd {
     /// Whether something outside devshell's reach still held the output pipes after the leak time.
     pub leaked: bool,
 }
+
+impl From<ToolExit> for ToolEnd {
+    /// An end of which nothing else is to be told.
+    fn from(exit: ToolExit) -> Self {
+        Self {
+            exit,
+            survivors: Vec::new(),
+            leaked: false,
+        }
+    }
+}

@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use crate::event::Stream;
 
@@ -30,10 +31,15 @@ pub trait Running: Send {
 }
 
 /// The caller's wish to stop, shared between the signal thread and everything that waits or
-/// works: walks ask [`Cancel::count`] at each entry, a waiting loop is woken by a message.
+/// works: walks ask [`Cancel::is_raised`] at each entry, a waiting loop is woken by a message.
+///
+/// A clone shares the signals; [`Cancel::until`] and [`Cancel::beyond_now`] narrow what a clone
+/// takes for a wish to stop.
 #[derive(Clone, Default)]
 pub struct Cancel {
     inner: Arc<CancelInner>,
+    deadline: Option<Instant>,
+    seen: usize,
 }
 
 #[derive(Default)]
@@ -50,6 +56,25 @@ impl Cancel {
         Self::default()
     }
 
+    /// The same wish, which also counts as made once `deadline` has passed.
+    #[must_use]
+    pub fn until(&self, deadline: Option<Instant>) -> Self {
+        Self {
+            deadline,
+            ..self.clone()
+        }
+    }
+
+    /// The same wish, for work that the signals that came so far have caused: only a further
+    /// one counts.
+    #[must_use]
+    pub fn beyond_now(&self) -> Self {
+        Self {
+            seen: self.count(),
+            ..self.clone()
+        }
+    }
+
     /// Records one more signal and wakes the loop that waits.
     pub fn raise(&self, signal: i32) {
         let signal = usize::try_from(signal).unwrap_or(0);
@@ -57,6 +82,11 @@ impl Cancel {
             .inner
             .first
             .compare_exchange(0, signal, Ordering::SeqCst, Ordering::SeqCst);
+        self.stop();
+    }
+
+    /// As [`Self::raise`], for a wish that no signal brought.
+    pub fn stop(&self) {
         self.inner.count.fetch_add(1, Ordering::SeqCst);
         if let Some(waker) = self.inner.waker.lock().unwrap_or_else(PoisonError::into_inner).as_ref() {
             // A full channel means that the loop is awake and looks at the count anyway.
@@ -70,10 +100,10 @@ impl Cancel {
         self.inner.count.load(Ordering::SeqCst)
     }
 
-    /// Whether any signal has come.
+    /// Whether the work at hand is to stop: a signal has come, or the deadline has passed.
     #[must_use]
     pub fn is_raised(&self) -> bool {
-        self.count() > 0
+        self.count() > self.seen || self.deadline.is_some_and(|deadline| Instant::now() >= deadline)
     }
 
     /// The number of the first signal that came.
@@ -88,5 +118,36 @@ impl Cancel {
     /// Whom to wake from now on.
     pub fn wake(&self, waker: Option<SyncSender<Message>>) {
         *self.inner.waker.lock().unwrap_or_else(PoisonError::into_inner) = waker;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_signal_is_remembered_and_all_are_counted() {
+        let cancel = Cancel::new();
+        assert_eq!((cancel.signal(), cancel.is_raised()), (None, false));
+        cancel.raise(15);
+        cancel.clone().raise(2);
+        assert_eq!((cancel.signal(), cancel.count()), (Some(15), 2));
+    }
+
+    #[test]
+    fn work_caused_by_a_signal_stops_only_at_the_next_one() {
+        let cancel = Cancel::new();
+        cancel.raise(2);
+        let later = cancel.beyond_now();
+        assert!(cancel.is_raised() && !later.is_raised());
+        cancel.raise(2);
+        assert!(later.is_raised());
+    }
+
+    #[test]
+    fn a_passed_deadline_counts_as_a_wish_without_a_signal() {
+        let late = Cancel::new().until(Some(Instant::now()));
+        assert!(late.is_raised());
+        assert_eq!((late.signal(), late.count()), (None, 0));
     }
 }

@@ -51,6 +51,20 @@ pub enum VmError {
 }
 
 impl VmError {
+    /// Isolation that this version does not have.
+    pub(super) fn not_yet(what: &str) -> Self {
+        Self::Sandbox {
+            message: format!("{what} is not available in this version; nothing was run"),
+            source: None,
+        }
+    }
+
+    /// Whether the work was given up because somebody wished so or a deadline passed.
+    #[must_use]
+    pub fn is_cancelled(&self) -> bool {
+        matches!(self, Self::Interrupted | Self::Sync(SyncError::Cancelled))
+    }
+
     /// The end of a run that this error decides; `Interrupted` needs the signal that did it.
     #[must_use]
     pub fn end(&self, signal: Option<i32>) -> End {

@@ -163,9 +163,23 @@ impl VfsPath {
         path
     }
 
+    /// Sorts behind everything below this path and before its next possible sibling. It is a bound
+    /// for searches only: no entry can have this name.
+    pub(super) fn behind_subtree(&self) -> Self {
+        let mut bound = self.0.clone();
+        bound.push("\0");
+        Self(bound)
+    }
+
     /// Its bytes.
     #[must_use]
     pub fn as_os_str(&self) -> &OsStr {
+        &self.0
+    }
+}
+
+impl AsRef<OsStr> for VfsPath {
+    fn as_ref(&self) -> &OsStr {
         &self.0
     }
 }

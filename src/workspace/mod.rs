@@ -1,8 +1,77 @@
 //! Carrying trees: which files belong, push and pull, write-back.
+//!
+//! Each way is three steps with values between them: a walk gives a table of paths, a pure
+//! comparison gives what is to be done, and only then something is done.
 
+mod commit;
+mod content;
+mod diff;
 mod error;
+#[cfg(test)]
+mod hard_cases;
+mod index;
+mod lock;
+mod overlay;
+mod pull;
+mod push;
+#[cfg(test)]
+mod random_trees;
+pub mod results;
+#[cfg(test)]
+mod roundtrip;
+mod rules;
+mod stage;
+mod table;
+mod walk;
 
+use std::collections::BTreeMap;
+
+use crate::sys::fs::{Stamp, Time};
+use crate::vfs::VfsPath;
+
+pub use commit::{CommitError, CommitReport, Conflict, ConflictReason, commit};
 pub use error::SyncError;
+pub use index::Index;
+pub use lock::{Holder, LockError, WorkspaceLock};
+pub use pull::{PullReport, Pulled, pull};
+pub use push::{PushReport, Pushed, push};
+pub use rules::{COMMIT_DIR, Class, Rules, RulesError};
+
+/// The caller's wish to stop; asked at each entry.
+pub type CancelFn<'a> = &'a (dyn Fn() -> bool + Sync);
 
 /// What the workspace looked like when the view was made; the commit's conflict check needs it.
-pub enum Baseline {}
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Baseline {
+    /// The tools worked on a copy: what the index said of each path that is to be written or deleted.
+    Index(IndexBaseline),
+    /// The tools worked on the real tree: there is nothing to commit.
+    RealTree,
+}
+
+/// The part of an index that a commit needs.
+#[derive(Debug, Clone, Default)]
+pub struct IndexBaseline {
+    /// The workspace's entry at each changed path when the run began; `None`: there was none.
+    pub(crate) known: BTreeMap<VfsPath, Option<Stamp>>,
+    /// Folders whose content a tool changed, with the mtime that they have in the view.
+    pub(crate) folder_times: BTreeMap<VfsPath, Time>,
+}
+
+impl Baseline {
+    /// For a session that pulls more than once: what an earlier pull found stays what the commit
+    /// compares with, also where the workspace has changed before a later push.
+    #[must_use]
+    pub fn with_earlier(self, earlier: Self) -> Self {
+        match (self, earlier) {
+            (Self::Index(mut later), Self::Index(earlier)) => {
+                later.known.extend(earlier.known);
+                let newer = std::mem::replace(&mut later.folder_times, earlier.folder_times);
+                later.folder_times.extend(newer);
+                Self::Index(later)
+            }
+            (later, _) => later,
+        }
+    }
+}

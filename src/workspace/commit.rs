@@ -1,0 +1,259 @@
+//! Write-back: the changes of the Vfs are applied to the workspace, whole or not at all.
+//!
+//! The steps have values between them: [`plan`] compares with the workspace and gives numbered
+//! operations, [`work`] holds the new contents, complete and on the disk, on the workspace's own
+//! file system, [`apply`] carries the operations out and can undo each of them.
+
+mod apply;
+pub(super) mod fault;
+mod order;
+mod plan;
+mod steps;
+mod tree;
+mod undo;
+mod work;
+
+use std::collections::HashSet;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use crate::sys::fs;
+use crate::vfs::{Vfs, VfsPath};
+
+use super::error::{At as _, stop_if};
+use super::{Baseline, CancelFn, IndexBaseline, Rules, SyncError};
+
+use apply::Applier;
+use plan::plan;
+use steps::{Planned, Step};
+use tree::{Standing, Tree};
+use work::Work;
+
+/// What a commit did.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CommitReport {
+    /// Files, links and folders written.
+    pub written: u64,
+    /// Entries deleted, each file and folder counted.
+    pub deleted: u64,
+}
+
+/// Why nothing was committed.
+#[derive(Debug, thiserror::Error)]
+pub enum CommitError {
+    /// The workspace changed under the run. It is as it was.
+    #[error("the workspace changed during the run: {}", Listed(paths))]
+    Conflict {
+        /// Every path that stood in the way.
+        paths: Vec<Conflict>,
+    },
+    /// Something failed, and everything was undone: the workspace is as it was.
+    #[error("the result could not be applied; the workspace is as it was")]
+    Io(#[source] SyncError),
+    /// Something failed, and undoing it failed as well.
+    #[error(
+        "the result could not be applied, and undoing it failed for {}; what was replaced lies in `{}`",
+        Listed(rollback), kept.display()
+    )]
+    RollbackIncomplete {
+        /// What failed first.
+        #[source]
+        source: SyncError,
+        /// What failed while it was undone.
+        rollback: Vec<SyncError>,
+        /// Where the replaced files are.
+        kept: PathBuf,
+    },
+    /// The caller wished to stop. The workspace is as it was.
+    #[error("interrupted")]
+    Cancelled,
+}
+
+/// A path on which the workspace and the result disagree.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Conflict {
+    /// Relative to the workspace.
+    pub path: PathBuf,
+    /// In which way.
+    pub reason: ConflictReason,
+}
+
+/// What happened to the path on the host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ConflictReason {
+    /// It was changed.
+    Changed,
+    /// It came into being.
+    Appeared,
+    /// It went.
+    Missing,
+    /// It was a folder on the way, and is none any more.
+    NoFolder,
+    /// It must give way to a file, and holds entries that are not carried.
+    HoldsUncarried,
+}
+
+impl fmt::Display for ConflictReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Changed => "changed",
+            Self::Appeared => "appeared",
+            Self::Missing => "is missing",
+            Self::NoFolder => "is no folder any more",
+            Self::HoldsUncarried => "holds ignored files and would have to become a file",
+        })
+    }
+}
+
+impl fmt::Display for Conflict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "`{}` {}", self.path.display(), self.reason)
+    }
+}
+
+struct Listed<'a, T>(&'a [T]);
+
+impl<T: fmt::Display> fmt::Display for Listed<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const SHOWN: usize = 5;
+        for (number, item) in self.0.iter().take(SHOWN).enumerate() {
+            write!(f, "{}{item}", if number == 0 { "" } else { ", " })?;
+        }
+        match self.0.len().saturating_sub(SHOWN) {
+            0 => Ok(()),
+            more => write!(f, " and {more} more"),
+        }
+    }
+}
+
+/// How a failure inside reaches the caller.
+enum Failure {
+    Conflict(Vec<Conflict>),
+    Sync(SyncError),
+}
+
+impl From<SyncError> for Failure {
+    fn from(error: SyncError) -> Self {
+        Self::Sync(error)
+    }
+}
+
+impl From<Failure> for CommitError {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Conflict(mut paths) => {
+                paths.sort();
+                paths.dedup();
+                Self::Conflict { paths }
+            }
+            Failure::Sync(SyncError::Cancelled) => Self::Cancelled,
+            Failure::Sync(error) => Self::Io(error),
+        }
+    }
+}
+
+/// Applies the changes of `vfs` to the folder `target`. `area` is a folder of devshell's own for
+/// new contents and undo copies; where it does not lie on the target's own file system and
+/// mount, `.devshell-commit` in the target takes its part until the end. On success the Vfs has
+/// no changes any more.
+///
+/// # Errors
+/// [`CommitError`]. Bytes, modes, links and mtimes of the target are then what they were, unless
+/// it says otherwise, and the changes of the Vfs are still whole: they can be kept, or committed
+/// again. (Moving a file to and fro changes its ctime, so `baseline` learns the new one.)
+pub fn commit(
+    vfs: &mut Vfs,
+    baseline: &mut Baseline,
+    target: &Path,
+    area: &Path,
+    rules: &Rules,
+    cancel: CancelFn,
+) -> Result<CommitReport, CommitError> {
+    let Baseline::Index(baseline) = baseline else {
+        vfs.clear_changes();
+        return Ok(CommitReport::default());
+    };
+    let root = fs::open_dir(target).at("open", target).map_err(CommitError::Io)?;
+    let check = |vfs: &Vfs, baseline: &IndexBaseline| -> Result<Planned, Failure> {
+        stop_if(cancel)?;
+        let planned = plan(vfs, baseline, &root, target, rules, cancel)?;
+        if planned.conflicts.is_empty() {
+            Ok(planned)
+        } else {
+            Err(Failure::Conflict(planned.conflicts))
+        }
+    };
+    // Before anything is brought over: most conflicts are found here, at no cost.
+    if check(vfs, baseline)?.is_empty() {
+        vfs.clear_changes();
+        return Ok(CommitReport::default());
+    }
+    let mut work = Work::make(&root, target, area).map_err(CommitError::Io)?;
+    let outcome = check(vfs, baseline).and_then(|planned| {
+        work.bring(vfs, &planned, cancel)?;
+        // What changed while contents were copied is seen by a second look.
+        check(vfs, baseline)
+    });
+    let planned = match outcome {
+        Ok(planned) => planned,
+        Err(failure) => return Err(abandon(work, failure, Vec::new())),
+    };
+    let mut applier = Applier::new(&root, target, &work, baseline, vfs.workspace());
+    match applier.run(&planned) {
+        Ok(()) => {
+            applier.discard_undo_copies();
+            work.remove();
+            vfs.clear_changes();
+            Ok(CommitReport {
+                written: planned.written,
+                deleted: planned.deleted,
+            })
+        }
+        Err(failure) => {
+            let failures = applier.undo();
+            learn_ctimes(&planned, &vfs.workspace(), baseline, &Tree::new(&root, target));
+            Err(abandon(work, failure, failures))
+        }
+    }
+}
+
+/// After an undo: what was moved to and fro is still what the run began with.
+fn learn_ctimes(planned: &Planned, workspace: &VfsPath, baseline: &mut IndexBaseline, tree: &Tree) {
+    let moved: HashSet<u64> = planned.steps.iter().filter_map(Step::moved_inode).collect();
+    for (path, known) in &mut baseline.known {
+        if let Some(stamp) = known
+            && moved.contains(&stamp.ino)
+            && let Some(relative) = path.strip_prefix(workspace)
+            && let Ok(Standing::Entry(now)) = tree.look(relative)
+            && now.stamp.same_but_ctime(stamp)
+        {
+            *stamp = now.stamp;
+        }
+    }
+}
+
+/// Gives the contents back to the Vfs and removes the work folder, unless it is still needed.
+fn abandon(work: Work, failure: Failure, mut failures: Vec<SyncError>) -> CommitError {
+    let kept = work.path().to_owned();
+    failures.extend(work.give_back());
+    if failures.is_empty() {
+        work.remove();
+        return failure.into();
+    }
+    let source = match failure {
+        Failure::Sync(error) => error,
+        Failure::Conflict(paths) => SyncError::Io {
+            action: "apply the result to",
+            path: paths
+                .into_iter()
+                .next()
+                .map_or_else(PathBuf::new, |conflict| conflict.path),
+            source: std::io::Error::other("it changed during the run"),
+        },
+    };
+    CommitError::RollbackIncomplete {
+        source,
+        rollback: failures,
+        kept,
+    }
+}

@@ -1,0 +1,217 @@
+//! The work folder of a commit: new contents and undo copies, on the workspace's own file system.
+
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+use crate::sys::fs::{self, CopyMemory, Kind};
+use crate::vfs::{Content, Node, Vfs, VfsPath};
+use crate::workspace::content::{dress_file, move_content, put};
+use crate::workspace::error::{At as _, stop_if};
+use crate::workspace::overlay::vfs_path;
+use crate::workspace::{COMMIT_DIR, CancelFn, SyncError};
+
+use super::steps::Planned;
+
+/// Up to this many files are brought to the disk one by one; more with the whole file system.
+const FSYNC_EACH: usize = 16;
+
+/// A folder with `new/N` for contents and `old/N` for what was moved out of the way.
+pub(super) struct Work {
+    /// The folder that holds the work folder: the area, or the workspace itself.
+    parent: OwnedFd,
+    parent_path: PathBuf,
+    name: OsString,
+    in_workspace: bool,
+    fd: OwnedFd,
+    pub(super) new: OwnedFd,
+    pub(super) old: OwnedFd,
+    /// Contents that were moved here, with the place that they came from.
+    moved: Vec<(u32, PathBuf)>,
+}
+
+/// The name of a slot.
+pub(super) fn slot_name(slot: u32) -> OsString {
+    slot.to_string().into()
+}
+
+impl Work {
+    /// Makes the folder below `area` if that lies on the file system and mount of the workspace,
+    /// else in the workspace.
+    pub(super) fn make(root: &OwnedFd, target: &Path, area: &Path) -> Result<Self, SyncError> {
+        fs::make_private_dirs(area).at("make the folder", area)?;
+        let area_fd = fs::open_dir(area).at("open", area)?;
+        let same = fs::mount_of(&area_fd).at("look at", area)? == fs::mount_of(root).at("look at", target)?;
+        if same {
+            let name = unused_name(&area_fd).at("list", area)?;
+            return Self::make_in(area_fd, area, name, false);
+        }
+        let root = root.try_clone().at("open", target)?;
+        let name = OsString::from(COMMIT_DIR);
+        if holds_undo_copies(&root, &name) {
+            return Err(io::Error::other(
+                "it holds what a killed commit had replaced: look at it, take back what is needed, and remove it",
+            ))
+            .at("use", target.join(&name));
+        }
+        Self::make_in(root, target, name, true)
+    }
+
+    fn make_in(parent: OwnedFd, parent_path: &Path, name: OsString, in_workspace: bool) -> Result<Self, SyncError> {
+        let make = || {
+            fs::remove_tree(&parent, &name)?;
+            fs::make_dir(&parent, &name, 0o700)?;
+            let fd = fs::open_child_dir(&parent, &name)?;
+            for part in ["new", "old"] {
+                fs::make_dir(&fd, OsStr::new(part), 0o700)?;
+            }
+            let new = fs::open_child_dir(&fd, OsStr::new("new"))?;
+            let old = fs::open_child_dir(&fd, OsStr::new("old"))?;
+            Ok((fd, new, old))
+        };
+        let path = parent_path.join(&name);
+        let (fd, new, old) = unnoticed(&parent, in_workspace, make).at("make the folder", path)?;
+        Ok(Self {
+            parent,
+            parent_path: parent_path.to_owned(),
+            name,
+            in_workspace,
+            fd,
+            new,
+            old,
+            moved: Vec::new(),
+        })
+    }
+
+    pub(super) fn path(&self) -> PathBuf {
+        self.parent_path.join(&self.name)
+    }
+
+    /// Brings all contents that the plan needs here, and onto the disk.
+    pub(super) fn bring(&mut self, vfs: &Vfs, planned: &Planned, cancel: CancelFn) -> Result<(), SyncError> {
+        let workspace = vfs.workspace();
+        let memory = CopyMemory::default();
+        for (slot, relative) in &planned.contents {
+            stop_if(cancel)?;
+            self.bring_one(vfs, &workspace, *slot, relative, &memory, cancel)?;
+        }
+        self.sync(planned).at("bring to the disk", self.path())
+    }
+
+    fn bring_one(
+        &mut self,
+        vfs: &Vfs,
+        workspace: &VfsPath,
+        slot: u32,
+        relative: &Path,
+        memory: &CopyMemory,
+        cancel: CancelFn,
+    ) -> Result<(), SyncError> {
+        let path = vfs_path(workspace, relative)?;
+        let Some(node) = vfs.change(&path) else { return Ok(()) };
+        let name = slot_name(slot);
+        let at = self.path().join("new").join(&name);
+        if let Node::File(file) = node
+            && let Content::File { path: from, .. } = &file.content
+            && self.take(from, slot).at("move", from)?
+        {
+            let dress = || {
+                let stamp = fs::stat_at(&self.new, &name)?.stamp;
+                if stamp.kind() != Kind::File || stamp.size != file.content.len() {
+                    return Err(io::Error::other("the result was changed after it was collected"));
+                }
+                let other_owner =
+                    fs::caller().0 == 0 && file.owner.is_some_and(|owner| owner != (stamp.uid, stamp.gid));
+                let other_time = file.mtime.is_some_and(|mtime| mtime != stamp.mtime());
+                if stamp.mode() != file.mode || other_owner || other_time {
+                    let fd = fs::open_file_forced(&self.new, &name)?;
+                    dress_file(&fd, file.mode, file.mtime, file.owner)?;
+                }
+                Ok(())
+            };
+            return dress().at("finish", at);
+        }
+        put(node, &self.new, &name, &at, memory, cancel).map(|_| ())
+    }
+
+    /// Moves a staged file here if it has no other name and lies on the same file system.
+    fn take(&mut self, from: &Path, slot: u32) -> io::Result<bool> {
+        let moved = move_content(from, &self.new, &slot_name(slot))?;
+        if moved {
+            self.moved.push((slot, from.to_owned()));
+        }
+        Ok(moved)
+    }
+
+    fn sync(&self, planned: &Planned) -> io::Result<()> {
+        if planned.contents.len() > FSYNC_EACH {
+            return fs::sync_file_system(&self.fd);
+        }
+        for (slot, _) in &planned.contents {
+            match fs::open_file(&self.new, &slot_name(*slot)) {
+                Ok(file) => fs::sync_file(&file)?,
+                // A link, or a file that its owner may not read.
+                Err(_) => return fs::sync_file_system(&self.fd),
+            }
+        }
+        Ok(())
+    }
+
+    /// Moves the contents back to where they came from, for a result that is kept.
+    pub(super) fn give_back(&self) -> Vec<SyncError> {
+        let mut failures = Vec::new();
+        for (slot, from) in &self.moved {
+            let back = || {
+                let (Some(parent), Some(name)) = (from.parent(), from.file_name()) else {
+                    return Err(io::ErrorKind::InvalidInput.into());
+                };
+                fs::rename_new(&self.new, &slot_name(*slot), &fs::open_absolute(parent)?, name)
+            };
+            failures.extend(back().at("move back", from).err());
+        }
+        failures
+    }
+
+    /// Removes the folder. What fails stays for the next commit or `clean`.
+    pub(super) fn remove(self) {
+        let _ = unnoticed(&self.parent, self.in_workspace, || {
+            fs::remove_tree(&self.parent, &self.name)
+        });
+    }
+}
+
+/// Does something in a folder that must look untouched afterwards: its mtime is put back, and a
+/// read-only folder of the caller's own is opened for the moment.
+fn unnoticed<T>(folder: &OwnedFd, in_workspace: bool, act: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+    if !in_workspace {
+        return act();
+    }
+    let before = fs::stat_fd(folder)?.stamp;
+    let closed = before.mode() & 0o300 != 0o300 && before.uid == fs::caller().0;
+    if closed {
+        fs::set_mode_fd(folder, before.mode() | 0o300)?;
+    }
+    let outcome = act();
+    fs::set_mtime_fd(folder, before.mtime())?;
+    if closed {
+        fs::set_mode_fd(folder, before.mode())?;
+    }
+    outcome
+}
+
+fn unused_name(area: &OwnedFd) -> io::Result<OsString> {
+    let taken = fs::names(area)?;
+    let names = (0u32..).map(|number| OsString::from(format!("commit-{}-{number}", std::process::id())));
+    Ok(names
+        .into_iter()
+        .find(|name| taken.binary_search(name).is_err())
+        .unwrap_or_default())
+}
+
+fn holds_undo_copies(root: &OwnedFd, name: &OsStr) -> bool {
+    fs::open_child_dir(root, name)
+        .and_then(|fd| fs::open_child_dir(&fd, OsStr::new("old")))
+        .and_then(|old| fs::names(&old))
+        .is_ok_and(|names| !names.is_empty())
+}

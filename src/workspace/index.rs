@@ -1,0 +1,282 @@
+//! The two-sided index: what source and staging looked like when they were last the same.
+
+use std::io::{self, Read as _};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::sys::fs::{Kind, Stamp, Time};
+
+use super::SyncError;
+use super::error::At as _;
+use super::table::PathTable;
+
+/// Names the format and its version; an index with another head is as good as none.
+const HEAD: &[u8; 8] = b"DSINDEX\x01";
+/// More than this is no index of ours: some 5 million entries.
+const LIMIT: u64 = 512 * 1024 * 1024;
+const CRC: crc::Crc<u32> = crc::Crc::<u32>::new(&crc::CRC_32_ISO_HDLC);
+
+/// What was staged, path by path. An entry whose source and staged stamps are both still the
+/// recorded ones need not be read again.
+#[derive(Debug, Clone, Default)]
+pub struct Index {
+    pub(crate) entries: PathTable<Entry>,
+}
+
+/// One path of an index.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Entry {
+    /// The source before it was read; for a change of the Vfs the staged entry itself.
+    pub(crate) source: Stamp,
+    staged_ino: u64,
+    staged_ctime: Time,
+    pub(crate) staged_mode: u32,
+    /// Whether an equal source stamp means an equal source. Not so for a change of the Vfs, nor
+    /// for a file so young that a later change in the same clock tick would not show.
+    settled: bool,
+}
+
+impl Entry {
+    pub(crate) fn new(source: Stamp, staged: &Stamp, settled: bool) -> Self {
+        Self {
+            source,
+            staged_ino: staged.ino,
+            staged_ctime: staged.ctime(),
+            staged_mode: staged.mode(),
+            settled,
+        }
+    }
+
+    pub(crate) fn staged_ctime(&self) -> Time {
+        self.staged_ctime
+    }
+
+    /// Whether the source is what it was.
+    pub(crate) fn has_source(&self, now: &Stamp) -> bool {
+        if now.kind() == Kind::Dir && self.source.kind() == Kind::Dir {
+            return (now.mode(), now.uid, now.gid) == (self.source.mode(), self.source.uid, self.source.gid);
+        }
+        self.settled && *now == self.source
+    }
+
+    /// Whether the staged entry is what it was.
+    pub(crate) fn has_staged(&self, now: &Stamp) -> bool {
+        if now.kind() != self.source.kind() || now.mode() != self.staged_mode {
+            return false;
+        }
+        // A folder's times change with its content, which has entries of its own.
+        now.kind() == Kind::Dir
+            || (now.size, now.ino, now.ctime()) == (self.source.size, self.staged_ino, self.staged_ctime)
+    }
+}
+
+/// A row as it is written.
+#[derive(Serialize, Deserialize)]
+struct Wire<'a> {
+    depth: u16,
+    #[serde(borrow)]
+    name: &'a [u8],
+    entry: Entry,
+}
+
+impl Index {
+    /// The number of entries.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Reads an index; one that is missing, damaged, foreign or too large is empty: then
+    /// everything is staged anew.
+    #[must_use]
+    pub fn load(path: &Path) -> Self {
+        read_limited(path)
+            .ok()
+            .and_then(|bytes| decode(&bytes))
+            .unwrap_or_default()
+    }
+
+    /// Writes the index in one step: the old one or the new one is there, never a part.
+    ///
+    /// # Errors
+    /// [`SyncError::Io`] with the path.
+    pub fn store(&self, path: &Path) -> Result<(), SyncError> {
+        let parent = path.parent().unwrap_or(Path::new("."));
+        let write = || -> io::Result<()> {
+            let mut temp = tempfile::Builder::new().prefix(".index-").tempfile_in(parent)?;
+            self.write_to(&mut io::BufWriter::with_capacity(64 * 1024, &mut temp))?;
+            temp.persist(path).map_err(|error| error.error)?;
+            Ok(())
+        };
+        write().at("write the index", path)
+    }
+
+    /// Row by row: an index in memory and all its bytes at once would be too much.
+    fn write_to(&self, out: &mut dyn io::Write) -> io::Result<()> {
+        let mut sum = CRC.digest();
+        let mut put = |bytes: &[u8]| {
+            sum.update(bytes);
+            out.write_all(bytes)
+        };
+        put(HEAD)?;
+        put(&(self.entries.len() as u64).to_le_bytes())?;
+        let mut buffer = Vec::new();
+        for row in 0..self.entries.len() {
+            let wire = Wire {
+                depth: u16::try_from(self.entries.depth(row)).map_err(io::Error::other)?,
+                name: self.entries.name(row).as_bytes(),
+                entry: *self.entries.value(row),
+            };
+            buffer.clear();
+            buffer = postcard::to_extend(&wire, buffer).map_err(io::Error::other)?;
+            put(&buffer)?;
+        }
+        let sum = sum.finalize();
+        out.write_all(&sum.to_le_bytes())?;
+        out.flush()
+    }
+}
+
+pub(super) fn read_limited(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let file = std::fs::File::open(path)?;
+    if file.metadata()?.len() > LIMIT {
+        return Err(io::ErrorKind::FileTooLarge.into());
+    }
+    file.take(LIMIT).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// The body between the head and a checksum that fits.
+pub(super) fn checked_body<'a>(bytes: &'a [u8], head: &[u8]) -> Option<&'a [u8]> {
+    let (content, sum) = bytes.split_last_chunk::<4>()?;
+    if CRC.checksum(content) != u32::from_le_bytes(*sum) {
+        return None;
+    }
+    content.strip_prefix(head)
+}
+
+/// `head`, `body` and their checksum.
+pub(super) fn with_checksum(head: &[u8], body: &[u8]) -> Vec<u8> {
+    let mut bytes = [head, body].concat();
+    let sum = CRC.checksum(&bytes);
+    bytes.extend_from_slice(&sum.to_le_bytes());
+    bytes
+}
+
+fn decode(bytes: &[u8]) -> Option<Index> {
+    let (count, mut rest) = checked_body(bytes, HEAD)?.split_first_chunk::<8>()?;
+    // The claimed count is compared with what is there, and never allocated.
+    let count = usize::try_from(u64::from_le_bytes(*count)).ok()?;
+    let mut entries = PathTable::with_capacity(rest.len() / 64, rest.len() / 8);
+    // The names of the ancestors' last children, for order and depth.
+    let mut last: Vec<&[u8]> = Vec::new();
+    while !rest.is_empty() {
+        let (wire, more) = postcard::take_from_bytes::<Wire>(rest).ok()?;
+        rest = more;
+        let depth = usize::from(wire.depth);
+        let is_root = entries.len() == 0;
+        let fits = if is_root {
+            depth == 0 && wire.name.is_empty()
+        } else {
+            depth > 0 && depth <= last.len() && is_name(wire.name)
+        };
+        let in_order = last.get(depth).is_none_or(|before| *before < wire.name);
+        if !fits || !in_order || !entries.push(depth, wire.name, wire.entry) {
+            return None;
+        }
+        last.truncate(depth);
+        last.push(wire.name);
+    }
+    (entries.len() == count).then_some(Index { entries })
+}
+
+fn is_name(name: &[u8]) -> bool {
+    !name.is_empty() && name != b"." && name != b".." && !name.iter().any(|byte| matches!(byte, b'/' | 0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::fs;
+
+    fn sample() -> (tempfile::TempDir, Index) {
+        let temp = tempfile::tempdir().unwrap();
+        let stamp = fs::stat_fd(fs::open_dir(temp.path()).unwrap()).unwrap().stamp;
+        let entry = Entry::new(stamp, &stamp, true);
+        let mut entries = PathTable::default();
+        for (depth, name) in [(0, &b""[..]), (1, b"a"), (2, b"x\n\xff"), (2, b"y"), (1, b"b")] {
+            assert!(entries.push(depth, name, entry));
+        }
+        (temp, Index { entries })
+    }
+
+    fn bytes_of(index: &Index) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        index.write_to(&mut bytes).unwrap();
+        bytes
+    }
+
+    #[test]
+    fn an_index_comes_back_as_it_was_written() {
+        let (temp, index) = sample();
+        let path = temp.path().join("index");
+        index.store(&path).unwrap();
+        let loaded = Index::load(&path);
+        assert_eq!(bytes_of(&loaded), bytes_of(&index));
+        assert_eq!(loaded.len(), 5);
+    }
+
+    #[test]
+    fn a_damaged_foreign_or_missing_index_is_none() {
+        let (temp, index) = sample();
+        let path = temp.path().join("index");
+        assert!(Index::load(&path).is_empty());
+        let good = bytes_of(&index);
+        for cut in 0..good.len() {
+            std::fs::write(&path, &good[..cut]).unwrap();
+            assert!(Index::load(&path).is_empty(), "cut at {cut}");
+            let mut bent = good.clone();
+            bent[cut] ^= 0x40;
+            std::fs::write(&path, &bent).unwrap();
+            assert!(Index::load(&path).is_empty(), "bent at {cut}");
+        }
+    }
+
+    #[test]
+    fn names_that_lead_out_and_claimed_counts_are_not_believed() {
+        let (_temp, index) = sample();
+        let entry = *index.entries.value(0);
+        let bytes = |count: u64, rows: &[(u16, &[u8])]| {
+            let mut body = count.to_le_bytes().to_vec();
+            for (depth, name) in rows {
+                let wire = Wire {
+                    depth: *depth,
+                    name,
+                    entry,
+                };
+                body = postcard::to_extend(&wire, body).unwrap();
+            }
+            with_checksum(HEAD, &body)
+        };
+        assert!(decode(&bytes(2, &[(0, b""), (1, b"a")])).is_some());
+        assert!(decode(&bytes(u64::MAX, &[(0, b""), (1, b"a")])).is_none());
+        for bad in [&b".."[..], b".", b"", b"a/b", b"a\0"] {
+            assert!(decode(&bytes(2, &[(0, b""), (1, bad)])).is_none());
+        }
+        assert!(decode(&bytes(2, &[(0, b""), (2, b"a")])).is_none(), "a gap in depth");
+        assert!(
+            decode(&bytes(3, &[(0, b""), (1, b"b"), (1, b"a")])).is_none(),
+            "disorder"
+        );
+        assert!(decode(&bytes(2, &[(0, b""), (0, b"a")])).is_none(), "a second root");
+    }
+}

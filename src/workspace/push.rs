@@ -1,0 +1,196 @@
+//! Vfs to staging: the staging becomes equal to the workspace, and only what differs is copied.
+
+use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::sys::fs::{self, Stamp, Time};
+use crate::vfs::{Vfs, VfsPath};
+
+use super::diff::plan_stage;
+use super::error::{At as _, stop_if};
+use super::overlay::{Source, lay_over};
+use super::stage::Stage;
+use super::walk::Walk;
+use super::{CancelFn, Index, Rules, SyncError};
+
+/// What a push did.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PushReport {
+    /// Files and links copied.
+    pub files: u64,
+    /// Bytes of these files.
+    pub bytes: u64,
+    /// Entries deleted from the staging; a folder with its content counts as one.
+    pub deleted: u64,
+    /// FIFOs, sockets and devices that were not carried, relative to the workspace.
+    pub specials: Vec<PathBuf>,
+}
+
+/// A staging that is equal to the workspace: what [`super::pull`] compares with.
+#[derive(Debug)]
+pub struct Pushed {
+    /// What was done.
+    pub report: PushReport,
+    pub(crate) index: Index,
+    /// The staging's canonical path.
+    pub(crate) staging: PathBuf,
+    pub(crate) root: OwnedFd,
+    /// The folder of the Vfs that the staging stands for.
+    pub(crate) workspace: VfsPath,
+    /// What the base has where the Vfs had changes already.
+    pub(crate) hidden: BTreeMap<VfsPath, Option<Stamp>>,
+}
+
+impl Pushed {
+    /// The staging's canonical path.
+    #[must_use]
+    pub fn staging(&self) -> &Path {
+        &self.staging
+    }
+
+    /// The folder of the Vfs that the staging stands for.
+    #[must_use]
+    pub fn workspace(&self) -> &VfsPath {
+        &self.workspace
+    }
+}
+
+/// Makes `staging` equal to the workspace of `vfs`, its base with its changes. What was staged
+/// before and has changed on neither side since, as `index_file` tells, is not read. Ignored
+/// entries are not carried and removed from the staging; cache folders there are left alone.
+///
+/// # Errors
+/// [`SyncError`]; the staging is then in between, and the next push mends it.
+pub fn push(
+    vfs: &Vfs,
+    staging: &Path,
+    index_file: &Path,
+    rules: &Rules,
+    cancel: CancelFn,
+) -> Result<Pushed, SyncError> {
+    fs::make_private_dirs(staging).at("make the staging folder", staging)?;
+    let staging = staging.canonicalize().at("find the staging folder", staging)?;
+    if let Some((_, workspace)) = vfs.base()
+        && (staging.starts_with(workspace) || workspace.starts_with(&staging))
+    {
+        return Err(SyncError::Overlap {
+            staging,
+            workspace: workspace.to_owned(),
+        });
+    }
+    open_up(&staging)?;
+    let root = fs::open_dir(&staging).at("open", &staging)?;
+
+    // First, so that its bytes are let go before the trees are held.
+    let old = Index::load(index_file);
+    let mut source = scan_source(vfs, rules, cancel)?;
+    let staged = Walk {
+        root: &root,
+        path: &staging,
+        rules,
+        own: true,
+        list_ignored: true,
+        cancel,
+    }
+    .run()?;
+    let plan = plan_stage(&source, &staged, &old, &staging);
+    drop(staged);
+    stop_if(cancel)?;
+
+    let mut report = PushReport {
+        specials: std::mem::take(&mut source.specials),
+        ..PushReport::default()
+    };
+    let mut newest = None;
+    let index = if plan.is_empty() {
+        old
+    } else {
+        drop(old);
+        let outcome = Stage {
+            source: &source,
+            base: vfs.base_folder(),
+            root: &root,
+            staging: &staging,
+            cancel,
+        }
+        .apply(plan)?;
+        (report.files, report.bytes, report.deleted) = (outcome.files, outcome.bytes, outcome.deleted);
+        newest = outcome.newest;
+        let index = Index {
+            entries: source.rows.filter_map(|row, _| outcome.entries[row]),
+        };
+        index.store(index_file)?;
+        index
+    };
+    if let Some(newest) = newest {
+        settle(newest, cancel)?;
+    }
+    Ok(Pushed {
+        report,
+        index,
+        staging,
+        root,
+        workspace: vfs.workspace(),
+        hidden: source.hidden,
+    })
+}
+
+fn scan_source<'v>(vfs: &'v Vfs, rules: &Rules, cancel: CancelFn) -> Result<Source<'v>, SyncError> {
+    let Some(base) = vfs.base_folder() else {
+        return lay_over(vfs, None);
+    };
+    let met = Walk {
+        root: base.root(),
+        path: &base.path,
+        rules,
+        own: false,
+        list_ignored: false,
+        cancel,
+    }
+    .run()?;
+    lay_over(vfs, Some(met))
+}
+
+/// The staging's root may have been closed by a tool of an earlier run.
+fn open_up(staging: &Path) -> Result<(), SyncError> {
+    let (Some(parent), Some(name)) = (staging.parent(), staging.file_name()) else {
+        return Ok(());
+    };
+    let open = || fs::make_reachable(&fs::open_dir(parent)?, name);
+    open().at("open", staging).map(|_| ())
+}
+
+/// Waits until a change of the staging must get a later ctime than `newest`: within one tick of
+/// the kernel's clock (at most 10 ms) it would not show. File systems that keep whole seconds
+/// need up to one.
+fn settle(newest: Time, cancel: CancelFn) -> Result<(), SyncError> {
+    let whole_seconds = newest.nanos() == 0;
+    // A clock that was set back must not make us wait for long.
+    for _ in 0..1100 {
+        let now = fs::coarse_now();
+        let later = if whole_seconds {
+            now.secs() > newest.secs()
+        } else {
+            now > newest
+        };
+        if later {
+            return Ok(());
+        }
+        stop_if(cancel)?;
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    Ok(())
+}
+
+/// Whether a source seen now with this stamp cannot change later without its stamp changing.
+pub(super) fn is_settled(stamp: &Stamp) -> bool {
+    let ctime = stamp.ctime();
+    let margin = if ctime.nanos() == 0 {
+        Duration::from_secs(2)
+    } else {
+        Duration::from_millis(20)
+    };
+    ctime.plus(margin) < Time::now()
+}

@@ -1,0 +1,207 @@
+//! Kept results: the changes of a run that were not committed, kept to look at or to apply later.
+
+mod diff;
+mod keep;
+mod manifest;
+mod retain;
+mod store;
+
+use std::io;
+use std::path::PathBuf;
+
+use crate::sys::fs::Time;
+
+use super::{CommitError, SyncError};
+
+pub use diff::diff;
+pub use keep::{NewResult, keep, time_name};
+pub use store::{KeptResult, apply, drop_all, drop_result, list, load, resolve};
+
+/// The folder of kept results in a workspace's state folder.
+pub(crate) const RESULTS: &str = "results";
+
+/// What is known of a kept result without opening its contents.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ResultSummary {
+    /// Its name, such as `20261123-203012-1a2b`; names sort by time.
+    pub id: String,
+    /// When it was kept.
+    pub created: Time,
+    /// The run that it comes from.
+    pub run_id: String,
+    /// The class of that run's end.
+    pub class: String,
+    /// The tool that decided that end.
+    pub tool: Option<String>,
+    /// Entries to be written.
+    pub written: u64,
+    /// Entries to be deleted.
+    pub deleted: u64,
+    /// Bytes of its contents.
+    pub bytes: u64,
+}
+
+/// Why a kept result could not be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ResultsError {
+    /// No result has this name, or one that begins so.
+    #[error("there is no kept result `{0}`; `devshell results list` shows those that are there")]
+    NotFound(String),
+    /// Several results begin so.
+    #[error("`{prefix}` is the beginning of several kept results: {}", ids.join(", "))]
+    Ambiguous {
+        /// As given.
+        prefix: String,
+        /// What it may mean.
+        ids: Vec<String>,
+    },
+    /// Its manifest cannot be read.
+    #[error("the kept result `{}` is damaged; `devshell results drop` removes it", path.display())]
+    Damaged {
+        /// Its folder.
+        path: PathBuf,
+    },
+    /// Another devshell is using it.
+    #[error("the kept result `{0}` is being used by another devshell")]
+    InUse(String),
+    /// It could not be written out.
+    #[error("cannot write the differences")]
+    Output(#[source] io::Error),
+    /// It could not be read or moved.
+    #[error(transparent)]
+    Sync(#[from] SyncError),
+    /// It could not be applied; it stays.
+    #[error(transparent)]
+    Commit(#[from] CommitError),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::workspace::CommitError;
+    use crate::workspace::roundtrip::{Bench, chmod, put, snapshot};
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    fn new() -> NewResult {
+        NewResult {
+            run_id: "run".to_owned(),
+            class: "tool".to_owned(),
+            tool: Some("test".to_owned()),
+        }
+    }
+
+    /// A kept result of a run that changed, made and deleted entries; the staging is overwritten since.
+    fn kept() -> (Bench, PathBuf, String) {
+        let bench = Bench::new();
+        bench.write("text", "one\ntwo\nthree\n");
+        bench.write("binary", "b");
+        bench.write("script", "#!");
+        bench.write("gone", "g");
+        bench.write("deep/down", "d");
+        chmod(bench.real("script"), 0o644);
+        let (mut vfs, pulled) = bench.run(|bench| {
+            put(&bench.staged("text"), "one\n2\nthree\n");
+            fs::write(bench.staged("binary"), b"\xff\0").unwrap();
+            chmod(bench.staged("script"), 0o755);
+            fs::remove_file(bench.staged("gone")).unwrap();
+            fs::remove_dir_all(bench.staged("deep")).unwrap();
+            put(&bench.staged("deep"), "a file now\n");
+            put(&bench.staged("new/file"), "fresh\n");
+            symlink("text", bench.staged("link")).unwrap();
+        });
+        let root = bench.temp.path().join("state");
+        let state = root.join("key");
+        let id = keep(&mut vfs, &pulled.baseline, &bench.rules, &root, &state, &new(), &|| {
+            false
+        })
+        .unwrap()
+        .unwrap();
+        assert_eq!(vfs.read_file("/w/new/file").unwrap(), b"fresh\n");
+        bench.push(&bench.vfs());
+        (bench, state, id)
+    }
+
+    #[test]
+    fn a_kept_result_is_listed_shown_and_applied() {
+        let (bench, state, id) = kept();
+        let listed = list(&state).unwrap();
+        assert_eq!(listed.len(), 1);
+        let summary = &listed[0];
+        assert_eq!((summary.id.as_str(), summary.class.as_str()), (id.as_str(), "tool"));
+        assert_eq!(
+            (summary.written, summary.deleted, summary.bytes),
+            (7, 2, 12 + 2 + 2 + 11 + 6)
+        );
+        assert_eq!(resolve(&state, &id[..4]).unwrap(), id);
+        assert!(matches!(resolve(&state, "9999"), Err(ResultsError::NotFound(_))));
+
+        let mut out = Vec::new();
+        diff(&load(&state, &id).unwrap(), &bench.real(""), &mut out).unwrap();
+        assert_eq!(
+            String::from_utf8(out).unwrap(),
+            "M binary\nbinary files differ\n\
+             T deep\n--- /dev/null\n+++ b/deep\n@@ -0,0 +1 @@\n+a file now\n\
+             D deep/down\nD gone\nA link\nA new\n\
+             A new/file\n--- /dev/null\n+++ b/new/file\n@@ -0,0 +1 @@\n+fresh\n\
+             M script (mode 644 -> 755)\n\
+             M text\n--- a/text\n+++ b/text\n@@ -1,3 +1,3 @@\n one\n-two\n+2\n three\n"
+        );
+
+        let area = bench.temp.path().join("area");
+        let report = apply(&state, &id, &bench.real(""), &area, &|| false).unwrap();
+        assert_eq!((report.written, report.deleted), (7, 3));
+        assert_eq!(fs::read(bench.real("text")).unwrap(), b"one\n2\nthree\n");
+        assert_eq!(fs::read(bench.real("deep")).unwrap(), b"a file now\n");
+        assert!(!bench.real("gone").exists());
+        assert!(list(&state).unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_conflict_leaves_the_workspace_and_the_result_as_they_were() {
+        let (bench, state, id) = kept();
+        bench.write("text", "edited since");
+        let before = (snapshot(&bench.real("")), snapshot(&state));
+        let area = bench.temp.path().join("area");
+        let result = apply(&state, &id, &bench.real(""), &area, &|| false);
+        assert!(matches!(
+            result,
+            Err(ResultsError::Commit(CommitError::Conflict { .. }))
+        ));
+        assert_eq!((snapshot(&bench.real("")), snapshot(&state)), before);
+    }
+
+    #[test]
+    fn a_result_in_use_is_not_dropped_and_a_damaged_one_can_be() {
+        let (_bench, state, id) = kept();
+        let open = load(&state, &id).unwrap();
+        assert!(matches!(drop_result(&state, &id), Err(ResultsError::InUse(_))));
+        assert!(matches!(load(&state, &id), Err(ResultsError::InUse(_))));
+        drop(open);
+        fs::write(state.join("results").join(&id).join("manifest"), "x").unwrap();
+        assert!(matches!(load(&state, &id), Err(ResultsError::Damaged { .. })));
+        assert!(list(&state).unwrap().is_empty());
+        assert_eq!(drop_all(&state).unwrap(), 1);
+        assert!(matches!(drop_result(&state, &id), Err(ResultsError::NotFound(_))));
+        assert!(matches!(drop_result(&state, "../key"), Err(ResultsError::NotFound(_))));
+    }
+
+    #[test]
+    fn a_run_that_changed_nothing_keeps_nothing() {
+        let bench = Bench::new();
+        bench.write("a", "a");
+        let (mut vfs, pulled) = bench.run(|_| {});
+        let root = bench.temp.path().join("state");
+        let kept = keep(
+            &mut vfs,
+            &pulled.baseline,
+            &bench.rules,
+            &root,
+            &root.join("k"),
+            &new(),
+            &|| false,
+        );
+        assert_eq!(kept.unwrap(), None);
+        assert!(!root.exists());
+    }
+}

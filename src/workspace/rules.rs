@@ -1,0 +1,158 @@
+//! Which files belong.
+
+use std::ffi::OsStr;
+use std::path::Path;
+
+use ignore::gitignore::{Gitignore, GitignoreBuilder};
+
+/// The folder of devshell's own at the root of the workspace, there during a commit only.
+pub const COMMIT_DIR: &str = ".devshell-commit";
+
+/// What is done with an entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Class {
+    /// It goes in and comes back.
+    Carry,
+    /// It is left alone on both sides.
+    Ignored,
+    /// It is used where it is, and not carried.
+    Cache,
+}
+
+/// Compiled `ignore` and `cache_dirs`. In both the last match wins, `!` takes back, and below an
+/// ignored folder all is ignored, as in `.gitignore`.
+#[derive(Debug, Clone)]
+pub struct Rules {
+    ignore: Gitignore,
+    cache: Gitignore,
+    ignore_lines: Vec<String>,
+    cache_lines: Vec<String>,
+}
+
+/// A pattern that is none.
+#[derive(Debug, thiserror::Error)]
+#[error("`{pattern}` is no valid pattern")]
+pub struct RulesError {
+    /// As written.
+    pub pattern: String,
+    /// What is wrong with it.
+    #[source]
+    pub source: ignore::Error,
+}
+
+impl Rules {
+    /// Compiles the patterns.
+    ///
+    /// # Errors
+    /// [`RulesError`] with the first pattern that is none.
+    pub fn new(ignore: &[String], cache_dirs: &[String]) -> Result<Self, RulesError> {
+        Ok(Self {
+            ignore: compile(ignore)?,
+            cache: compile(cache_dirs)?,
+            ignore_lines: ignore.to_vec(),
+            cache_lines: cache_dirs.to_vec(),
+        })
+    }
+
+    /// Rules under which everything is carried.
+    #[must_use]
+    pub fn carry_all() -> Self {
+        Self {
+            ignore: Gitignore::empty(),
+            cache: Gitignore::empty(),
+            ignore_lines: Vec::new(),
+            cache_lines: Vec::new(),
+        }
+    }
+
+    /// The patterns as they were given: `ignore`, `cache_dirs`.
+    #[must_use]
+    pub fn lines(&self) -> (&[String], &[String]) {
+        (&self.ignore_lines, &self.cache_lines)
+    }
+
+    /// What is done with `relative`, a path below the workspace, whatever its parents are.
+    #[must_use]
+    pub fn classify(&self, relative: &Path, is_dir: bool) -> Class {
+        let mut ancestors: Vec<&Path> = relative.ancestors().filter(|at| !at.as_os_str().is_empty()).collect();
+        ancestors.reverse();
+        for (position, at) in ancestors.iter().enumerate() {
+            let class = self.classify_entry(at, is_dir || position + 1 < ancestors.len());
+            if class != Class::Carry {
+                return class;
+            }
+        }
+        Class::Carry
+    }
+
+    /// As [`Self::classify`], for an entry whose parent is known to be carried.
+    pub(crate) fn classify_entry(&self, relative: &Path, is_dir: bool) -> Class {
+        if relative.as_os_str() == OsStr::new(COMMIT_DIR) {
+            return Class::Ignored;
+        }
+        if is_dir && !self.cache.is_empty() && self.cache.matched(relative, true).is_ignore() {
+            return Class::Cache;
+        }
+        if !self.ignore.is_empty() && self.ignore.matched(relative, is_dir).is_ignore() {
+            return Class::Ignored;
+        }
+        Class::Carry
+    }
+}
+
+fn compile(lines: &[String]) -> Result<Gitignore, RulesError> {
+    let mut builder = GitignoreBuilder::new("");
+    let error = |pattern: &str, source| RulesError {
+        pattern: pattern.to_owned(),
+        source,
+    };
+    for line in lines {
+        builder.add_line(None, line).map_err(|source| error(line, source))?;
+    }
+    builder.build().map_err(|source| error(&lines.join(", "), source))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::ffi::OsStrExt as _;
+
+    fn rules(ignore: &[&str], cache: &[&str]) -> Rules {
+        let owned = |lines: &[&str]| lines.iter().map(ToString::to_string).collect::<Vec<_>>();
+        Rules::new(&owned(ignore), &owned(cache)).unwrap()
+    }
+
+    #[test]
+    fn the_last_match_wins_and_an_ignored_parent_decides() {
+        let rules = rules(&["*.log", "!keep.log", "/out/", "!out/kept"], &[]);
+        assert_eq!(rules.classify(Path::new("a/b.log"), false), Class::Ignored);
+        assert_eq!(rules.classify(Path::new("a/keep.log"), false), Class::Carry);
+        assert_eq!(rules.classify(Path::new("out/kept"), false), Class::Ignored);
+        assert_eq!(rules.classify(Path::new("sub/out/x"), false), Class::Carry);
+        assert_eq!(rules.classify(Path::new("out"), false), Class::Carry);
+    }
+
+    #[test]
+    fn cache_folders_are_folders_at_any_depth_unless_anchored() {
+        let rules = rules(&[], &["target/", "/.cache"]);
+        assert_eq!(rules.classify(Path::new("crates/a/target"), true), Class::Cache);
+        assert_eq!(rules.classify(Path::new("target/debug/x"), false), Class::Cache);
+        assert_eq!(rules.classify(Path::new("target"), false), Class::Carry);
+        assert_eq!(rules.classify(Path::new("a/.cache"), true), Class::Carry);
+    }
+
+    #[test]
+    fn names_that_are_not_utf_8_are_matched_and_devshells_own_folder_is_never_carried() {
+        let rules = rules(&["*.o"], &[]);
+        let odd = Path::new(OsStr::from_bytes(b"d/\xff\n.o"));
+        assert_eq!(rules.classify(odd, false), Class::Ignored);
+        assert_eq!(rules.classify(Path::new(".devshell-commit/x"), false), Class::Ignored);
+        assert_eq!(rules.classify(Path::new("sub/.devshell-commit"), true), Class::Carry);
+    }
+
+    #[test]
+    fn a_pattern_that_is_none_is_named() {
+        let error = Rules::new(&["ok".to_owned(), "a{b".to_owned()], &[]).unwrap_err();
+        assert_eq!(error.pattern, "a{b");
+    }
+}

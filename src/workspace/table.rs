@@ -1,0 +1,209 @@
+//! A whole tree in little memory: names and stamps, a folder before its content.
+
+use std::cmp::Ordering;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
+
+/// Rows in depth-first order, siblings sorted by the bytes of their names. A row knows its name
+/// and its depth only; a [`Cursor`] puts the paths together. The first row is the root, with an
+/// empty name and depth 0.
+#[derive(Debug, Clone)]
+pub(crate) struct PathTable<T> {
+    names: Vec<u8>,
+    rows: Vec<Row<T>>,
+}
+
+#[derive(Debug, Clone)]
+struct Row<T> {
+    start: u32,
+    len: u16,
+    depth: u16,
+    value: T,
+}
+
+impl<T> Default for PathTable<T> {
+    fn default() -> Self {
+        Self {
+            names: Vec::new(),
+            rows: Vec::new(),
+        }
+    }
+}
+
+impl<T> PathTable<T> {
+    pub(crate) fn with_capacity(rows: usize, names: usize) -> Self {
+        Self {
+            names: Vec::with_capacity(names),
+            rows: Vec::with_capacity(rows),
+        }
+    }
+
+    /// Adds a row; `false` when the tree is larger than a table can be.
+    #[must_use]
+    pub(crate) fn push(&mut self, depth: usize, name: &[u8], value: T) -> bool {
+        let (Ok(start), Ok(len), Ok(depth)) = (
+            u32::try_from(self.names.len()),
+            u16::try_from(name.len()),
+            u16::try_from(depth),
+        ) else {
+            return false;
+        };
+        self.names.extend_from_slice(name);
+        self.rows.push(Row {
+            start,
+            len,
+            depth,
+            value,
+        });
+        true
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    pub(crate) fn name(&self, row: usize) -> &OsStr {
+        let row = &self.rows[row];
+        OsStr::from_bytes(&self.names[row.start as usize..][..row.len as usize])
+    }
+
+    pub(crate) fn value(&self, row: usize) -> &T {
+        &self.rows[row].value
+    }
+
+    pub(crate) fn depth(&self, row: usize) -> usize {
+        self.rows[row].depth.into()
+    }
+
+    pub(crate) fn cursor(&self) -> Cursor<'_, T> {
+        let mut cursor = Cursor {
+            table: self,
+            row: 0,
+            path: Vec::new(),
+            ends: Vec::new(),
+        };
+        cursor.enter();
+        cursor
+    }
+
+    /// The same names with other values; rows without one are left out.
+    pub(crate) fn filter_map<U>(&self, mut value: impl FnMut(usize, &T) -> Option<U>) -> PathTable<U> {
+        let mut table = PathTable::with_capacity(self.rows.len(), self.names.len());
+        for (number, row) in self.rows.iter().enumerate() {
+            if let Some(value) = value(number, &row.value) {
+                // Every name of this table has fitted already.
+                let _ = table.push(row.depth.into(), self.name(number).as_bytes(), value);
+            }
+        }
+        table
+    }
+}
+
+/// Goes through a table row by row and knows the path of each.
+#[derive(Clone)]
+pub(crate) struct Cursor<'a, T> {
+    table: &'a PathTable<T>,
+    row: usize,
+    path: Vec<u8>,
+    /// Where in `path` each ancestor ends, by depth.
+    ends: Vec<usize>,
+}
+
+impl<'a, T> Cursor<'a, T> {
+    /// The row that it stands on: its number and value.
+    pub(crate) fn current(&self) -> Option<(usize, &'a T)> {
+        self.table.rows.get(self.row).map(|row| (self.row, &row.value))
+    }
+
+    /// The number of the row that it stands on; the length of the table at its end.
+    pub(crate) fn row(&self) -> usize {
+        self.row
+    }
+
+    /// The path of the row that it stands on; the root's is empty.
+    pub(crate) fn path(&self) -> &Path {
+        Path::new(OsStr::from_bytes(&self.path))
+    }
+
+    pub(crate) fn advance(&mut self) {
+        self.row += 1;
+        self.enter();
+    }
+
+    /// Goes on behind everything below the current row.
+    pub(crate) fn skip_subtree(&mut self) {
+        let Some(row) = self.table.rows.get(self.row) else {
+            return;
+        };
+        let depth = row.depth;
+        self.row += 1;
+        while self.table.rows.get(self.row).is_some_and(|row| row.depth > depth) {
+            self.row += 1;
+        }
+        self.enter();
+    }
+
+    fn enter(&mut self) {
+        let Some(row) = self.table.rows.get(self.row) else {
+            return;
+        };
+        let depth = usize::from(row.depth);
+        self.ends.truncate(depth);
+        self.path.truncate(self.ends.last().copied().unwrap_or(0));
+        if !self.path.is_empty() {
+            self.path.push(b'/');
+        }
+        self.path
+            .extend_from_slice(&self.table.names[row.start as usize..][..row.len as usize]);
+        self.ends.push(self.path.len());
+    }
+}
+
+/// The order of the rows: component by component, a folder before its content.
+pub(crate) fn compare(a: &Path, b: &Path) -> Ordering {
+    let (a, b) = (a.as_os_str().as_bytes(), b.as_os_str().as_bytes());
+    let rank = |byte: &u8| if *byte == b'/' { 0 } else { *byte };
+    match a.iter().zip(b).find(|(a, b)| a != b) {
+        Some((a, b)) => rank(a).cmp(&rank(b)),
+        None => a.len().cmp(&b.len()),
+    }
+}
+
+/// Which of two cursors stands on the earlier path; `None` when both are at their end.
+pub(crate) fn earlier<A, B>(a: &Cursor<A>, b: &Cursor<B>) -> Option<Ordering> {
+    match (a.current(), b.current()) {
+        (None, None) => None,
+        (Some(_), None) => Some(Ordering::Less),
+        (None, Some(_)) => Some(Ordering::Greater),
+        (Some(_), Some(_)) => Some(compare(a.path(), b.path())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cursor_puts_paths_together_and_skips_subtrees() {
+        let mut table = PathTable::default();
+        for (depth, name) in [(0, ""), (1, "a"), (2, "b"), (3, "c"), (2, "d"), (1, "a-b")] {
+            assert!(table.push(depth, name.as_bytes(), ()));
+        }
+        let mut cursor = table.cursor();
+        let mut paths = Vec::new();
+        while cursor.current().is_some() {
+            paths.push(cursor.path().to_str().unwrap().to_owned());
+            cursor.advance();
+        }
+        assert_eq!(paths, ["", "a", "a/b", "a/b/c", "a/d", "a-b"]);
+        assert!(paths.is_sorted_by(|a, b| compare(Path::new(a), Path::new(b)).is_lt()));
+
+        let mut cursor = table.cursor();
+        cursor.advance();
+        cursor.skip_subtree();
+        assert_eq!(cursor.path(), Path::new("a-b"));
+        cursor.skip_subtree();
+        assert!(cursor.current().is_none());
+    }
+}
