@@ -7,15 +7,18 @@
 #[cfg(not(target_os = "linux"))]
 compile_error!("this version of devshell is for Linux");
 
+pub mod config;
 pub mod event;
 pub mod exit;
 pub mod guest_fs;
 pub mod plan;
 pub mod process;
+mod quote;
 pub mod session;
 mod sys;
 pub mod vfs;
 pub mod workspace;
 
 pub use guest_fs::{GuestFsError, GuestFsOps, MockGuestFsOps, logical_path_to_guest};
+pub use plan::{VmConfig, WorkspaceMode};
 pub use vfs::Vfs;

@@ -1,7 +1,23 @@
 //! Config and facts in, plan out; pure.
+//!
+//! [`Facts::gather`] alone asks the disk, and [`VmConfig::from_env`] alone the environment.
 
+mod environment;
+mod error;
+mod facts;
+mod render;
+mod resolve;
 mod types;
+mod vm_config;
 
+#[cfg(test)]
+mod tests;
+
+pub use environment::{DEFAULT_PATH, tool_environment};
+pub use error::PlanError;
+pub use facts::{Facts, own_roots, workspace_key};
+pub use resolve::{Selection, require_tools, resolve, resolve_exec};
 pub use types::{
     Backend, HostAccess, HostPlan, Places, Plan, Require, Strategy, ToolPlan, When, WorkspaceMode, WriteBack,
 };
+pub use vm_config::VmConfig;

@@ -1,6 +1,7 @@
 //! What a run will do: absolute, defaulted, validated, printable.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -50,7 +51,8 @@ pub struct Plan {
 pub struct Places {
     /// A short hash of the workspace's canonical path.
     pub key: String,
-    /// Views, staging and indexes of this workspace: `<cache>/devshell/<key>`.
+    /// Views, staging and indexes of this workspace: `<cache>/devshell/<key>`, or
+    /// `$DEVSHELL_EXPORT_BASE/<key>`.
     pub cache: PathBuf,
     /// Journal and kept results of this workspace: `<state>/devshell/<key>`.
     pub state: PathBuf,
@@ -58,6 +60,14 @@ pub struct Places {
     pub state_root: PathBuf,
     /// Staging of guests: `<workspace_parent>/<key>`.
     pub staging: PathBuf,
+}
+
+impl Places {
+    /// Where a commit keeps new contents and undo copies until it is done.
+    #[must_use]
+    pub fn commit_area(&self) -> PathBuf {
+        self.state.join("commit")
+    }
 }
 
 /// The chosen backend.
@@ -176,10 +186,10 @@ pub struct ToolPlan {
     /// Unique name.
     pub name: String,
     /// Program and arguments; never empty.
-    pub argv: Vec<String>,
+    pub argv: Vec<OsString>,
     /// Working folder below the workspace, `/`-separated, without leading or trailing `/`;
     /// empty for the workspace itself.
-    pub cwd: String,
+    pub cwd: PathBuf,
     /// The tool's own variables (with those of `[env]`), over the caller's passed ones.
     pub env: BTreeMap<String, String>,
     /// Names or patterns of the caller's variables that reach the tool.

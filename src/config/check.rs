@@ -1,0 +1,104 @@
+//! Values that are good alone and contradict each other.
+
+use super::fault::Fault;
+use super::load::Origins;
+use super::source::Rank;
+use super::wire::Config;
+use super::words::{BackendName, Strategy, WorkspaceMode, WriteBack};
+
+/// Whether tools run on the host.
+pub(super) fn on_host(config: &Config) -> bool {
+    !config.vm.enabled || matches!(config.vm.backend, BackendName::Auto | BackendName::Host)
+}
+
+/// All contradictions; `faulty` tells whether a key has a fault of its own, so that nothing is
+/// concluded from what stands in its stead.
+pub(super) fn contradictions(config: &Config, origins: &Origins, faulty: impl Fn(&str) -> bool) -> Vec<Fault> {
+    let mut faults = Vec::new();
+    let mut fault = |message: String, key: &str, depends: &[&str], help: &[&str]| {
+        if faulty(key) || depends.iter().any(|key| faulty(key)) {
+            return;
+        }
+        // The value that was given, before one that is only a default.
+        let mut given = std::iter::once(key)
+            .chain(depends.iter().copied())
+            .filter_map(|key| origins.of(key).last());
+        let Some(origin) = given
+            .clone()
+            .find(|origin| origin.rank > Rank::Default)
+            .or_else(|| given.next())
+        else {
+            return;
+        };
+        let mut fault = Fault::new(message, origin.place.clone()).of(key);
+        fault.help.extend(help.iter().map(|help| (*help).to_owned()));
+        faults.push(fault);
+    };
+
+    const WHERE: [&str; 2] = ["vm.backend", "vm.enabled"];
+    if config.vm.workspace_mode == WorkspaceMode::Guest && (on_host(config) || config.vm.backend == BackendName::Remote)
+    {
+        let found = if config.vm.enabled {
+            format!("`vm.backend = \"{}\"` has none", config.vm.backend.word())
+        } else {
+            "`vm.enabled` is false".to_owned()
+        };
+        fault(
+            format!("`vm.workspace_mode = \"guest\"` needs a backend with a guest, and {found}"),
+            "vm.workspace_mode",
+            &WHERE,
+            &[
+                "a guest: `DEVSHELL_VM=on DEVSHELL_VM_BACKEND=lima` (or `beta`)",
+                "the tree carried there and back: `--workspace-mode sync`",
+            ],
+        );
+    }
+    if config.vm.workspace_mode == WorkspaceMode::Sync {
+        for (name, given) in [
+            ("inputs", &config.workspace.inputs),
+            ("outputs", &config.workspace.outputs),
+        ] {
+            if given.is_some() {
+                fault(
+                    format!("`workspace.{name}` is for guest mode, and `vm.workspace_mode` is \"sync\""),
+                    &format!("workspace.{name}"),
+                    &["vm.workspace_mode"],
+                    &[
+                        "in sync mode the whole tree goes there and back: leave it out",
+                        "or set `workspace_mode = \"guest\"` in [vm]",
+                    ],
+                );
+            }
+        }
+    }
+    if on_host(config) && config.vm.host.strategy == Strategy::InPlace {
+        if config.workspace.write_back == WriteBack::Never {
+            fault(
+                "`workspace.write_back = \"never\"` cannot hold with `vm.host.strategy = \"in_place\"`".into(),
+                "workspace.write_back",
+                &["vm.host.strategy", "vm.backend", "vm.enabled"],
+                &[
+                    "in place the tools write to the real tree themselves: choose `copy` or `auto`, or leave `write_back` out",
+                ],
+            );
+        }
+        for tool in &config.tool {
+            if tool.retries.as_ref().is_some_and(|retries| retries.count > 0) {
+                let path = super::decode::join("tool", &tool.name);
+                let keys = [format!("{path}.retries"), format!("{path}.retries.count")];
+                fault(
+                    format!(
+                        "`retries` of `{}` cannot hold with `vm.host.strategy = \"in_place\"`",
+                        tool.name
+                    ),
+                    &keys[1],
+                    &[&keys[0], "vm.host.strategy", "vm.backend", "vm.enabled"],
+                    &[
+                        "a retry starts from the state before the failed attempt, and in place there is none to go back to",
+                    ],
+                );
+            }
+        }
+    }
+    faults
+}

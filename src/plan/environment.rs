@@ -1,0 +1,75 @@
+//! The environment that a tool gets.
+
+use std::ffi::{OsStr, OsString};
+
+use super::types::ToolPlan;
+
+/// What `PATH` is when the caller's is not passed and the config sets none.
+pub const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// The environment of a tool on the host: the caller's variables whose names match one of
+/// `pass_env`, in the caller's order, then the tool's own over them. Without any `PATH` it gets
+/// [`DEFAULT_PATH`], so that programs are found at all.
+#[must_use]
+pub fn tool_environment(tool: &ToolPlan, caller: &[(OsString, OsString)]) -> Vec<(OsString, OsString)> {
+    let mut env: Vec<(OsString, OsString)> = Vec::new();
+    for (name, value) in caller {
+        // Of a name that is there twice, the first counts, as for getenv.
+        let known = env.iter().any(|(other, _)| other == name);
+        if !known && passes(&tool.pass_env, name) {
+            env.push((name.clone(), value.clone()));
+        }
+    }
+    env.retain(|(name, _)| name.to_str().is_none_or(|name| !tool.env.contains_key(name)));
+    env.extend(tool.env.iter().map(|(name, value)| (name.into(), value.into())));
+    if !env.iter().any(|(name, _)| name == "PATH") {
+        env.push(("PATH".into(), DEFAULT_PATH.into()));
+    }
+    env
+}
+
+/// Whether a variable of the caller reaches tools.
+pub(super) fn passes(patterns: &[String], name: &OsStr) -> bool {
+    patterns
+        .iter()
+        .any(|pattern| matches(pattern.as_bytes(), name.as_encoded_bytes()))
+}
+
+/// `*` stands for any bytes, none too.
+fn matches(pattern: &[u8], name: &[u8]) -> bool {
+    let Some(star) = pattern.iter().position(|byte| *byte == b'*') else {
+        return pattern == name;
+    };
+    let (head, tail) = (&pattern[..star], &pattern[star + 1..]);
+    let Some(rest) = name.strip_prefix(head) else {
+        return false;
+    };
+    (0..=rest.len()).any(|skipped| matches(tail, &rest[skipped..]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_star_stands_for_any_part_of_a_name() {
+        for (pattern, name) in [
+            ("*", ""),
+            ("*", "A"),
+            ("CARGO_*", "CARGO_HOME"),
+            ("*_PROXY", "HTTP_PROXY"),
+            ("A*B*C", "AxBxBC"),
+        ] {
+            assert!(matches(pattern.as_bytes(), name.as_bytes()), "{pattern} {name}");
+        }
+        for (pattern, name) in [
+            ("PATH", "MANPATH"),
+            ("PATH", "path"),
+            ("CARGO_*", "CARGO"),
+            ("A*B", "AxBx"),
+            ("", "A"),
+        ] {
+            assert!(!matches(pattern.as_bytes(), name.as_bytes()), "{pattern} {name}");
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! Why there is no plan.
+
+use std::io;
+use std::path::PathBuf;
+
+use crate::exit::End;
+
+/// Why there is no plan.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PlanError {
+    /// There is nothing to run.
+    #[error("the config has no [[tool]], so there is nothing to run; add one, or use `devshell exec -- PROGRAM`")]
+    NoTools,
+    /// `--only` or `--from` name a tool that is not there.
+    #[error("{flag}: there is no tool `{name}`; {}", known_tools(.near.as_deref(), .known))]
+    UnknownTool {
+        /// The flag.
+        flag: &'static str,
+        /// What it names.
+        name: String,
+        /// What was probably meant.
+        near: Option<String>,
+        /// The tools that are there.
+        known: Vec<String>,
+    },
+    /// The workspace is not there or cannot be entered.
+    #[error("cannot use {} as the workspace: {source} (workspace.root: {origin})", path.display())]
+    Workspace {
+        /// `workspace.root`.
+        path: PathBuf,
+        /// Where it was set.
+        origin: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// The workspace is `/`.
+    #[error(
+        "the workspace is `/` (workspace.root: {origin}): no private view of it can be made; choose a folder below it, or `vm.host.strategy = \"in_place\"`"
+    )]
+    RootWorkspace {
+        /// Where it was set.
+        origin: String,
+    },
+    /// The workspace contains devshell's own places.
+    #[error("the workspace {} contains devshell's own {what} folder {}; set {remedy} to a folder outside of it, choose a smaller workspace, or `vm.host.strategy = \"in_place\"`", workspace.display(), place.display())]
+    ContainsPlaces {
+        /// The workspace.
+        workspace: PathBuf,
+        /// Which of the places.
+        what: &'static str,
+        /// Where it is.
+        place: PathBuf,
+        /// What moves it elsewhere.
+        remedy: &'static str,
+    },
+    /// Nothing says where devshell may keep its own things.
+    #[error("HOME is not set, so there is no {what} folder; set HOME or {remedy}")]
+    NoHome {
+        /// Which of the places.
+        what: &'static str,
+        /// What else says it.
+        remedy: &'static str,
+    },
+}
+
+impl PlanError {
+    /// How a run that meets it ends.
+    #[must_use]
+    pub fn end(&self) -> End {
+        match self {
+            Self::UnknownTool { .. } => End::Usage,
+            Self::NoTools
+            | Self::Workspace { .. }
+            | Self::RootWorkspace { .. }
+            | Self::ContainsPlaces { .. }
+            | Self::NoHome { .. } => End::ConfigInvalid,
+        }
+    }
+}
+
+fn known_tools(near: Option<&str>, known: &[String]) -> String {
+    match near {
+        Some(near) => format!("did you mean `{near}`?"),
+        None if known.is_empty() => "the config has none".into(),
+        None => format!("tools: {}", known.join(", ")),
+    }
+}
