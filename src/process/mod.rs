@@ -2,8 +2,28 @@
 
 mod command;
 mod exit;
+#[cfg(target_os = "linux")]
+mod keeper;
+#[cfg(target_os = "linux")]
+mod kept;
+#[cfg(target_os = "linux")]
+mod launch;
+#[cfg(target_os = "linux")]
+mod lookup;
 mod message;
+#[cfg(target_os = "linux")]
+mod pump;
+mod signals;
+mod supervise;
+#[cfg(all(test, target_os = "linux"))]
+mod tests;
 
 pub use command::{Stdin, ToolCommand};
 pub use exit::{ToolEnd, ToolExit};
+#[cfg(target_os = "linux")]
+pub use keeper::{Isolation, Keeper, KeeperError, KeeperSpec, MountStep, Namespaces, SetupStage};
+#[cfg(target_os = "linux")]
+pub use kept::{KeptTool, SpawnRequest};
 pub use message::{Cancel, Message, Running};
+pub use signals::{SignalThread, forward_to};
+pub use supervise::{Limits, RunDeadline, Stage, supervise};

@@ -1,3 +1,8 @@
 //! Thin wrappers of system calls: the only place with `unsafe`, each block with its reason.
 
+#[cfg(target_os = "linux")]
+pub(crate) mod explain;
 pub(crate) mod fs;
+#[cfg(target_os = "linux")]
+pub(crate) mod keeper;
+pub(crate) mod signals;

@@ -1,0 +1,264 @@
+//! The keeper: one process per session that holds its namespaces, starts its tools and ends
+//! what they leave behind.
+
+use std::ffi::CString;
+use std::fmt;
+use std::io;
+use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions, kill_process, pidfd_open, waitpid};
+
+use crate::sys::explain::{Facts, Refusal, explain};
+use crate::sys::keeper::{self as raw, SetupFailure, Step};
+
+pub use crate::sys::keeper::SetupStage;
+
+/// How long a keeper without a PID namespace may take to end what is left: a little more than
+/// it allows itself.
+const PATIENCE: Timespec = Timespec { tv_sec: 6, tv_nsec: 0 };
+
+/// What a keeper is to set up.
+#[derive(Debug, Default)]
+pub struct KeeperSpec {
+    /// Mounts in their order, seen by the tools alone.
+    pub mounts: Vec<MountStep>,
+    /// Which namespaces are wanted.
+    pub namespaces: Namespaces,
+    /// Descriptors that the keeper holds as long as it lives and hands to no tool: locks that
+    /// are to be free only when nothing of the session runs any more.
+    pub keep: Vec<OwnedFd>,
+}
+
+/// One mount.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum MountStep {
+    /// What is at `from`, with all mounts below it, appears at `onto`, too.
+    Bind {
+        /// An existing folder or file.
+        from: PathBuf,
+        /// What it covers.
+        onto: PathBuf,
+    },
+}
+
+/// Which namespaces are wanted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Namespaces {
+    /// A mount namespace; mounts need it.
+    pub mount: bool,
+    /// A PID namespace with a /proc of its own; it brings a mount namespace along.
+    pub pid: bool,
+}
+
+/// What a keeper has reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Isolation {
+    /// It has a mount namespace.
+    pub mount: bool,
+    /// It is the init of a PID namespace.
+    pub pid: bool,
+    /// A user namespace was needed for that.
+    pub user: bool,
+    /// Nothing that a tool starts escapes it, also when devshell is killed.
+    pub processes: bool,
+}
+
+/// Why there is no keeper.
+#[derive(Debug, thiserror::Error)]
+pub enum KeeperError {
+    /// The kernel refused a step.
+    #[error("cannot {stage}: {explanation}")]
+    Setup {
+        /// Which step.
+        stage: SetupStage,
+        /// What stands in the way and what helps.
+        explanation: String,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// A path of a mount cannot be used.
+    #[error("cannot mount `{}`", path.display())]
+    Path {
+        /// Which.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl fmt::Display for SetupStage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Clone => "make the process that keeps the tools",
+            Self::Maps => "give the tools a user namespace",
+            Self::Private => "give the tools mounts of their own",
+            Self::Mount => "mount the private tree",
+            Self::Proc => "give the tools a /proc of their own",
+            Self::Keeper => "start the process that keeps the tools",
+        })
+    }
+}
+
+/// A running keeper. Dropped, it ends everything that runs in it and waits for that, bounded.
+#[derive(Debug)]
+pub struct Keeper {
+    pid: Pid,
+    /// Tells the end without the risk of waiting for ever; none on kernels before 5.3.
+    pidfd: Option<OwnedFd>,
+    pub(super) socket: Arc<OwnedFd>,
+    isolation: Isolation,
+    pub(super) next_id: u32,
+    /// Whether a tool is running; shared with its pump.
+    pub(super) busy: Arc<AtomicBool>,
+}
+
+impl Keeper {
+    /// Starts a keeper that is exactly what `spec` says.
+    ///
+    /// # Errors
+    /// [`KeeperError`] with the step that failed; nothing is left behind.
+    pub fn start(spec: &KeeperSpec) -> Result<Self, KeeperError> {
+        Self::start_as(spec, spec.namespaces, &spec.mounts)
+    }
+
+    /// Starts the best keeper that can be had: all that `spec` wants, else the mounts without a
+    /// PID namespace, else no namespace at all. Comes with the reasons for each step down; the
+    /// caller decides from [`Self::isolation`] whether that is enough.
+    ///
+    /// # Errors
+    /// [`KeeperError`] when not even a process can be made, or a path of a mount is unusable.
+    pub fn start_best(spec: &KeeperSpec) -> Result<(Self, Vec<String>), KeeperError> {
+        let wanted = spec.namespaces;
+        let mounts = wanted.mount || !spec.mounts.is_empty();
+        let mut why = Vec::new();
+        for (namespaces, usable) in [
+            (Namespaces { mount: true, pid: true }, wanted.pid),
+            (
+                Namespaces {
+                    mount: true,
+                    pid: false,
+                },
+                mounts,
+            ),
+        ] {
+            if !usable {
+                continue;
+            }
+            match Self::start_as(spec, namespaces, &spec.mounts) {
+                Ok(keeper) => return Ok((keeper, why)),
+                Err(KeeperError::Setup {
+                    stage,
+                    explanation,
+                    source,
+                }) => {
+                    let reason = format!("cannot {stage}: {explanation} ({source})");
+                    if !why.contains(&reason) {
+                        why.push(reason);
+                    }
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok((Self::start_as(spec, Namespaces::default(), &[])?, why))
+    }
+
+    /// What has been reached.
+    #[must_use]
+    pub fn isolation(&self) -> Isolation {
+        self.isolation
+    }
+
+    /// The keeper's process id as devshell sees it; `/proc/<pid>/root` is the tools' view.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.pid.as_raw_nonzero().get().unsigned_abs()
+    }
+}
+
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        // The keeper, and a pump that still listens, see the end.
+        let _ = rustix::net::shutdown(&*self.socket, rustix::net::Shutdown::Both);
+        // An init takes all with it; without a namespace the keeper must do it by hand first.
+        if self.isolation.pid || !self.ends_in_time() {
+            let _ = kill_process(self.pid, Signal::KILL);
+            if !self.ends_in_time() {
+                return;
+            }
+        }
+        let _ = rustix::io::retry_on_intr(|| waitpid(Some(self.pid), WaitOptions::empty()));
+    }
+}
+
+impl Keeper {
+    fn start_as(spec: &KeeperSpec, namespaces: Namespaces, mounts: &[MountStep]) -> Result<Self, KeeperError> {
+        let mut steps = Vec::with_capacity(mounts.len());
+        for MountStep::Bind { from, onto } in mounts {
+            steps.push(Step::Bind {
+                from: resolve(from)?,
+                onto: resolve(onto)?,
+            });
+        }
+        let setup = raw::Setup {
+            mount: namespaces.mount || namespaces.pid || !steps.is_empty(),
+            pid: namespaces.pid,
+            steps,
+            keep: spec.keep.iter().map(|fd| fd.as_raw_fd()).collect(),
+        };
+        let started = raw::start(&setup).map_err(|failure| refused(failure, mounts))?;
+        Ok(Self {
+            pid: started.pid,
+            pidfd: pidfd_open(started.pid, PidfdFlags::empty()).ok(),
+            socket: Arc::new(started.socket),
+            isolation: Isolation {
+                mount: setup.mount,
+                pid: setup.pid,
+                user: started.user,
+                processes: setup.pid || started.tracks,
+            },
+            next_id: 1,
+            busy: Arc::default(),
+        })
+    }
+
+    fn ends_in_time(&self) -> bool {
+        let Some(pidfd) = &self.pidfd else { return true };
+        let mut watched = [PollFd::new(pidfd, PollFlags::IN)];
+        rustix::io::retry_on_intr(|| poll(&mut watched, Some(&PATIENCE))).is_ok_and(|ready| ready > 0)
+    }
+}
+
+/// Mounts go to the real place, whatever symlinks lead there: both names show the view then.
+fn resolve(path: &Path) -> Result<CString, KeeperError> {
+    let fault = |source| KeeperError::Path {
+        path: path.to_owned(),
+        source,
+    };
+    let real = path.canonicalize().map_err(fault)?;
+    CString::new(real.as_os_str().as_bytes()).map_err(|error| fault(error.into()))
+}
+
+fn refused(failure: SetupFailure, mounts: &[MountStep]) -> KeeperError {
+    let mount = mounts
+        .get(failure.index)
+        .map(|MountStep::Bind { from, onto }| (from.as_path(), onto.as_path()));
+    let errno = failure.source.raw_os_error().unwrap_or(0);
+    let refusal = Refusal {
+        stage: failure.stage,
+        errno,
+        user: failure.user,
+        mount,
+    };
+    KeeperError::Setup {
+        stage: failure.stage,
+        explanation: explain(refusal, &Facts::gather()),
+        source: failure.source,
+    }
+}

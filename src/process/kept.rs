@@ -1,0 +1,233 @@
+//! A tool in the keeper.
+
+use std::ffi::{CString, OsStr, OsString};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::SyncSender;
+
+use rustix::event::{EventfdFlags, eventfd};
+use rustix::fd::AsFd as _;
+use rustix::pipe::{PipeFlags, pipe_with};
+
+use crate::sys::keeper::{self as raw, LaunchFailure, Request};
+
+use super::launch::{Asked, explain, not_found};
+use super::lookup::{candidates, is_searched, search_path};
+use super::pump::Pump;
+use super::{Keeper, Message, Running, Stdin, ToolExit};
+
+/// What to start in a keeper: a tool with its paths as the tools see them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SpawnRequest {
+    /// Program and arguments. A program without a `/` is looked up in the `PATH` of `env`.
+    pub argv: Vec<OsString>,
+    /// The whole environment.
+    pub env: Vec<(OsString, OsString)>,
+    /// Absolute.
+    pub cwd: PathBuf,
+    /// What the tool reads.
+    pub stdin: Stdin,
+}
+
+/// A tool that was started in a keeper. Dropped before its end, it is killed.
+#[derive(Debug)]
+pub struct KeptTool {
+    id: u32,
+    socket: Arc<OwnedFd>,
+    busy: Arc<AtomicBool>,
+    /// Readable when nobody wants messages any more.
+    stop: Arc<OwnedFd>,
+}
+
+impl Keeper {
+    /// Starts a tool. Its output, the ends of both streams and its own end arrive in
+    /// `messages`, also when it cannot be executed. Use a channel of its own for each tool: a
+    /// stream that somebody out of reach holds may still speak into it after the end.
+    ///
+    /// # Errors
+    /// When the tool before still runs (`ResourceBusy`), when `cwd` is relative, when there is
+    /// no descriptor left, or when the keeper is gone (`BrokenPipe`).
+    pub fn spawn(&mut self, request: &SpawnRequest, messages: SyncSender<Message>) -> io::Result<KeptTool> {
+        if request.cwd.is_relative() {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "the working folder is a relative path",
+            ));
+        }
+        if self.busy.swap(true, Ordering::SeqCst) {
+            return Err(io::Error::new(
+                io::ErrorKind::ResourceBusy,
+                "the tool before has not ended",
+            ));
+        }
+        let started = self.spawn_idle(request, messages);
+        if started.is_err() {
+            self.busy.store(false, Ordering::SeqCst);
+        }
+        started
+    }
+
+    fn spawn_idle(&mut self, request: &SpawnRequest, messages: SyncSender<Message>) -> io::Result<KeptTool> {
+        let id = self.next_id;
+        self.next_id = self.next_id.wrapping_add(1);
+        let stop = Arc::new(eventfd(0, EventfdFlags::CLOEXEC)?);
+        let (stdout, stdout_end) = pipe_with(PipeFlags::CLOEXEC)?;
+        let (stderr, stderr_end) = pipe_with(PipeFlags::CLOEXEC)?;
+        let order = Order::new(request);
+        let impossible = match order.strings(request) {
+            Err(exit) => Some(exit),
+            Ok(strings) => {
+                let command = raw::Command {
+                    candidates: &strings.candidates,
+                    argv: &strings.argv,
+                    env: &strings.env,
+                    cwd: &strings.cwd,
+                };
+                let (memory, length) = command.share()?;
+                let null;
+                let input = io::stdin();
+                let stdin = match request.stdin {
+                    Stdin::Inherit => input.as_fd(),
+                    Stdin::Null => {
+                        null = std::fs::File::open("/dev/null")?;
+                        null.as_fd()
+                    }
+                };
+                let descriptors = [memory.as_fd(), stdin, stdout_end.as_fd(), stderr_end.as_fd()];
+                raw::send(self.socket.as_fd(), Request::Spawn { id, length }, &descriptors)?;
+                None
+            }
+        };
+        let tool = KeptTool {
+            id,
+            socket: self.socket.clone(),
+            busy: self.busy.clone(),
+            stop: stop.clone(),
+        };
+        let pump = Pump {
+            id,
+            socket: self.socket.clone(),
+            busy: self.busy.clone(),
+            stop,
+            messages,
+            order,
+        };
+        std::thread::Builder::new()
+            .name("devshell-pump".to_owned())
+            .spawn(move || pump.run(stdout, stderr, impossible))?;
+        Ok(tool)
+    }
+}
+
+impl KeptTool {
+    fn ask(&self, request: Request) {
+        // When it cannot be sent, the keeper is gone, and the pump says so.
+        if self.busy.load(Ordering::SeqCst) {
+            let _ = raw::send(self.socket.as_fd(), request, &[]);
+        }
+    }
+}
+
+impl Running for KeptTool {
+    fn terminate(&mut self) {
+        self.ask(Request::Terminate(self.id));
+    }
+
+    fn kill(&mut self) {
+        self.ask(Request::Kill(self.id));
+    }
+}
+
+impl Drop for KeptTool {
+    fn drop(&mut self) {
+        self.ask(Request::Kill(self.id));
+        let _ = rustix::io::write(&*self.stop, &1_u64.to_ne_bytes());
+    }
+}
+
+/// What was asked for, kept for the words about it.
+#[derive(Debug)]
+pub(super) struct Order {
+    program: OsString,
+    path: Option<OsString>,
+    candidates: Vec<OsString>,
+    cwd: PathBuf,
+    bytes: usize,
+}
+
+struct Strings {
+    candidates: Vec<CString>,
+    argv: Vec<CString>,
+    env: Vec<CString>,
+    cwd: CString,
+}
+
+impl Order {
+    fn new(request: &SpawnRequest) -> Self {
+        let program = request.argv.first().cloned().unwrap_or_default();
+        let path = search_path(&request.env);
+        let arguments: usize = request.argv.iter().map(|argument| argument.len() + 1).sum();
+        let variables: usize = request
+            .env
+            .iter()
+            .map(|(name, value)| name.len() + value.len() + 2)
+            .sum();
+        Self {
+            candidates: candidates(&program, path),
+            path: is_searched(&program).then(|| path.to_owned()),
+            program,
+            cwd: request.cwd.clone(),
+            bytes: arguments + variables,
+        }
+    }
+
+    /// The end of a tool that was not started.
+    pub(super) fn explain(&self, failure: &LaunchFailure) -> ToolExit {
+        let file = failure.candidate.and_then(|index| self.candidates.get(index));
+        explain(failure, &self.asked(file.map(Path::new)))
+    }
+
+    fn asked<'a>(&'a self, file: Option<&'a Path>) -> Asked<'a> {
+        Asked {
+            program: &self.program,
+            path: self.path.as_deref(),
+            file,
+            cwd: &self.cwd,
+            bytes: self.bytes,
+        }
+    }
+
+    /// The request as the kernel takes it, or why it cannot.
+    fn strings(&self, request: &SpawnRequest) -> Result<Strings, ToolExit> {
+        if self.program.is_empty() {
+            return Err(not_found(&self.asked(None)));
+        }
+        let list = |texts: &[OsString], what: &str| -> Result<Vec<CString>, ToolExit> {
+            texts
+                .iter()
+                .enumerate()
+                .map(|(index, text)| c_string(text, || format!("{what} {index}")))
+                .collect()
+        };
+        let env = request.env.iter().map(|(name, value)| {
+            let mut text = name.clone();
+            text.push("=");
+            text.push(value);
+            c_string(&text, || format!("variable `{}`", name.display()))
+        });
+        Ok(Strings {
+            argv: list(&request.argv, "argument")?,
+            env: env.collect::<Result<_, _>>()?,
+            cwd: c_string(self.cwd.as_os_str(), || "the working folder".to_owned())?,
+            candidates: list(&self.candidates, "the program's path or element of PATH")?,
+        })
+    }
+}
+
+fn c_string(text: &OsStr, what: impl FnOnce() -> String) -> Result<CString, ToolExit> {
+    CString::new(text.as_bytes()).map_err(|_| ToolExit::NotExecutable(format!("{} holds a NUL byte", what())))
+}

@@ -1,0 +1,98 @@
+//! The first steps of a keeper: descriptors, mounts, /proc. Runs in the clone: nothing here allocates.
+#![allow(unsafe_code)]
+
+use std::ffi::CStr;
+use std::mem::MaybeUninit;
+
+use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use rustix::fs::{CWD, Mode, OFlags, RawDir};
+use rustix::io::{Errno, FdFlags};
+use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_bind_recursive, mount_change};
+
+use super::processes::ProcPath;
+use super::wire::SetupStage;
+use super::{Setup, Step};
+
+/// The set-up as ordered; where it fails, the stage and which mount.
+pub(super) fn run(setup: &Setup) -> Result<(), (SetupStage, usize, Errno)> {
+    if !setup.mount && !setup.pid {
+        return Ok(());
+    }
+    // What is mounted here must not appear on the host; what the host mounts may appear here.
+    mount_change(c"/", MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC)
+        .map_err(|error| (SetupStage::Private, 0, error))?;
+    for (index, step) in setup.steps.iter().enumerate() {
+        match step {
+            Step::Bind { from, onto } => bind(from, onto),
+        }
+        .map_err(|error| (SetupStage::Mount, index, error))?;
+    }
+    if setup.pid {
+        let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+        mount(c"proc", c"/proc", c"proc", flags, None).map_err(|error| (SetupStage::Proc, 0, error))?;
+    }
+    Ok(())
+}
+
+/// Both ends are opened first, without following a symlink at the end, in the namespace where
+/// they are used: descriptors from before the unshare would be refused.
+fn bind(from: &CStr, onto: &CStr) -> Result<(), Errno> {
+    let source = anchor(from)?;
+    let target = anchor(onto)?;
+    match mount_bind_recursive(through(&source).as_c_str(), through(&target).as_c_str()) {
+        // No /proc: then by name.
+        Err(Errno::NOENT) => mount_bind_recursive(from, onto),
+        result => result,
+    }
+}
+
+fn anchor(path: &CStr) -> Result<OwnedFd, Errno> {
+    rustix::fs::openat(
+        CWD,
+        path,
+        OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC,
+        Mode::empty(),
+    )
+}
+
+fn through(descriptor: &OwnedFd) -> ProcPath {
+    let mut path = ProcPath::new(b"/proc/self/fd/");
+    path.number(descriptor.as_raw_fd());
+    path
+}
+
+/// Closes what an exec would have closed, so that no lock and no pipe of devshell's, nor the
+/// socket of another keeper, is held here. The rest is for the tools.
+pub(super) fn close_inherited(socket: BorrowedFd, keep: &[RawFd]) {
+    let close = |fd: RawFd| {
+        if fd != socket.as_raw_fd() && !keep.contains(&fd) && is_close_on_exec(fd) {
+            // SAFETY: the descriptor is this process's copy; nobody in it uses it any more.
+            unsafe {
+                libc::close(fd);
+            }
+        }
+    };
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let Ok(folder) = rustix::fs::openat(CWD, c"/proc/self/fd", flags, Mode::empty()) else {
+        for fd in 3..4096 {
+            close(fd);
+        }
+        return;
+    };
+    let own = folder.as_raw_fd();
+    let mut buffer = [MaybeUninit::uninit(); 4096];
+    let mut entries = RawDir::new(folder.as_fd(), &mut buffer);
+    while let Some(Ok(entry)) = entries.next() {
+        if let Some(fd) = entry.file_name().to_str().ok().and_then(|name| name.parse().ok())
+            && fd != own
+        {
+            close(fd);
+        }
+    }
+}
+
+fn is_close_on_exec(fd: RawFd) -> bool {
+    // SAFETY: the number is looked at only; where it is no open descriptor, the call says so.
+    let borrowed = unsafe { BorrowedFd::borrow_raw(fd) };
+    rustix::io::fcntl_getfd(borrowed).is_ok_and(|flags| flags.contains(FdFlags::CLOEXEC))
+}
