@@ -1,6 +1,9 @@
 //! A session: one backend from `ensure_ready` to `shutdown`.
 
 mod error;
+mod holder;
+pub mod host;
+mod open;
 
 use std::sync::mpsc::SyncSender;
 
@@ -11,6 +14,8 @@ use crate::vfs::{Vfs, VfsPath};
 use crate::workspace::Baseline;
 
 pub use error::VmError;
+pub use holder::SessionHolder;
+pub use open::open;
 
 /// What a session is handed for each of its steps.
 pub struct Context<'a, 'e> {

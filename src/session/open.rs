@@ -1,0 +1,52 @@
+//! The backend that a plan means.
+
+use crate::plan::{Backend, HostAccess, Plan, WorkspaceMode};
+
+use super::host::{HostSandboxSession, HostSettings};
+use super::{Session, VmError};
+
+/// Opens the session of a plan. Whatever can be refused before anything is made is refused here;
+/// nothing else ever takes the place of what was asked for.
+///
+/// # Errors
+/// [`VmError::BackendNotImplemented`] for a backend, [`VmError::Sandbox`] for isolation and
+/// [`VmError::Config`] for a mode that is not to be had.
+pub fn open(plan: &Plan) -> Result<Box<dyn Session>, VmError> {
+    let Backend::Host(host) = &plan.backend else {
+        return Err(not_implemented(plan.backend.name()));
+    };
+    if plan.workspace_mode == WorkspaceMode::Guest {
+        return Err(no_guest());
+    }
+    if !host.network {
+        return Err(VmError::not_yet("sandbox.network = false"));
+    }
+    if host.host == HostAccess::ReadOnly {
+        return Err(VmError::not_yet("sandbox.host = \"ro\""));
+    }
+    if let Some(tool) = plan
+        .tools
+        .iter()
+        .find(|tool| tool.retries > 0 && tool.left_out.is_none())
+    {
+        return Err(VmError::not_yet(&format!("`retries` (of tool `{}`)", tool.name)));
+    }
+    Ok(Box::new(HostSandboxSession::new(HostSettings::of_plan(plan, host))))
+}
+
+/// A backend that this version does not have.
+pub(super) fn not_implemented(backend: &str) -> VmError {
+    VmError::BackendNotImplemented(format!(
+        "the {backend} backend is not available in this version; nothing was run. Choose `--backend host` to run the \
+         tools on this machine"
+    ))
+}
+
+/// `guest` where there is no guest, with both ways out.
+pub(super) fn no_guest() -> VmError {
+    VmError::Config(
+        "workspace mode `guest` needs a backend with a guest, and the host has none: turn the VM on (DEVSHELL_VM=on \
+         with DEVSHELL_VM_BACKEND=lima or beta) or choose `--workspace-mode sync`"
+            .to_owned(),
+    )
+}
