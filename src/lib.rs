@@ -14,6 +14,8 @@ pub mod guest_fs;
 pub mod plan;
 pub mod process;
 mod quote;
+pub mod report;
+pub mod runner;
 pub mod session;
 mod sys;
 pub mod vfs;

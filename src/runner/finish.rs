@@ -1,0 +1,157 @@
+//! The end of a run: shutdown, then the commit, or the result kept aside.
+
+use std::time::Instant;
+
+use crate::event::{EventBody, WriteBackState, millis};
+use crate::exit::{Class, End};
+use crate::plan::WriteBack;
+use crate::session::Context;
+use crate::workspace::results::{self, NewResult};
+use crate::workspace::{self, Baseline, CommitError};
+
+use super::outcome::{Failure, chain};
+use super::run::Runner;
+
+impl Runner<'_> {
+    /// Collects, then releases. `None` when there is nothing to write back: no view was made,
+    /// or its changes could not be brought back.
+    pub(super) fn shut_down(&mut self) -> Option<Baseline> {
+        if !self.opened {
+            return None;
+        }
+        let start = Instant::now();
+        // After an interrupt the shutdown itself is what was asked for: only a further signal
+        // stops it.
+        let cancel = self.cancel.beyond_now();
+        let mut cx = Context {
+            emitter: &mut self.emitter,
+            cancel: &cancel,
+        };
+        let collected = if self.ready {
+            self.session.collect(&mut self.vfs, &mut cx).map(Some)
+        } else {
+            Ok(None)
+        };
+        let released = self.session.release(&mut cx);
+        let baseline = collected.unwrap_or_else(|error| {
+            self.fail(Failure::of(error.end(self.cancel.signal()), &error));
+            None
+        });
+        if let Err(error) = released {
+            self.emitter
+                .warn(format!("the backend could not be released: {}", chain(&error)));
+        }
+        self.emitter.emit(EventBody::SessionFinished {
+            elapsed_ms: millis(start.elapsed()),
+        });
+        baseline
+    }
+
+    /// Commits, or keeps the result aside; gives the id of a kept result.
+    pub(super) fn write_back(&mut self, mut baseline: Baseline) -> Option<String> {
+        if matches!(baseline, Baseline::RealTree) || self.vfs.changes().next().is_none() {
+            self.write_back_finished(WriteBackState::None, 0, 0, Vec::new());
+            return None;
+        }
+        if self.failure.is_none()
+            && let Some(failure) = self.stop_reason()
+        {
+            self.fail(failure);
+        }
+        let due = match (self.plan.write_back, &self.failure) {
+            (WriteBack::Never, _) => false,
+            (WriteBack::OnSuccess | WriteBack::Always, None) => true,
+            (WriteBack::OnSuccess, Some(_)) => false,
+            (WriteBack::Always, Some(failure)) => matches!(failure.end.class(), Class::Tool | Class::Timeout),
+        };
+        if !due {
+            let kept = self.keep(&baseline);
+            self.write_back_finished(WriteBackState::Kept, 0, 0, Vec::new());
+            return kept;
+        }
+        let cancel = self.cancel.beyond_now();
+        let area = self.plan.places.commit_area();
+        let done = workspace::commit(
+            &mut self.vfs,
+            &mut baseline,
+            &self.plan.workspace,
+            &area,
+            &self.rules,
+            &|| cancel.is_raised(),
+        );
+        match done {
+            Ok(report) => {
+                self.write_back_finished(WriteBackState::Committed, report.written, report.deleted, Vec::new());
+                None
+            }
+            Err(error) => {
+                let conflicts = match &error {
+                    CommitError::Conflict { paths } => paths
+                        .iter()
+                        .map(|conflict| conflict.path.display().to_string())
+                        .collect(),
+                    _ => Vec::new(),
+                };
+                let end = match &error {
+                    CommitError::Conflict { .. } => End::Conflict,
+                    CommitError::Cancelled => End::Interrupted(self.cancel.signal().unwrap_or(2)),
+                    _ => End::Sync,
+                };
+                // A commit that was refused decides, also over a tool's failure that
+                // `write_back = "always"` let pass.
+                let failure = Failure::of(end, &error);
+                self.fail(failure);
+                let kept = self.keep(&baseline);
+                self.write_back_finished(WriteBackState::Refused, 0, 0, conflicts);
+                kept
+            }
+        }
+    }
+
+    /// Keeps the result aside. That it cannot be kept does not change the end of the run.
+    fn keep(&mut self, baseline: &Baseline) -> Option<String> {
+        let (class, tool) = match &self.failure {
+            None => (Class::Ok, None),
+            Some(failure) => (failure.end.class(), failure.tool.clone()),
+        };
+        let new = NewResult {
+            run_id: self.setup.run_id.clone(),
+            class: class.word().to_owned(),
+            tool,
+        };
+        let places = &self.plan.places;
+        let cancel = self.cancel.beyond_now();
+        let kept = results::keep(
+            &mut self.vfs,
+            baseline,
+            &self.rules,
+            &places.state_root,
+            &places.state,
+            &new,
+            &|| cancel.is_raised(),
+        );
+        match kept {
+            Ok(id) => id,
+            Err(error) => {
+                self.emitter
+                    .warn(format!("the result could not be kept: {}", chain(&error)));
+                None
+            }
+        }
+    }
+
+    pub(super) fn write_back_finished(
+        &mut self,
+        state: WriteBackState,
+        written: u64,
+        deleted: u64,
+        conflicts: Vec<String>,
+    ) {
+        self.emitter.emit(EventBody::WriteBackFinished {
+            state,
+            written,
+            deleted,
+            conflicts,
+        });
+    }
+}

@@ -1,0 +1,14 @@
+//! The run: `ensure_ready` → tools → `shutdown` → commit, one loop that owns the state.
+//!
+//! The runner knows the plan, the session as a trait and the workspace; it knows no concrete
+//! backend and no reporter. Everything else (output pumps, signals, deadlines) only sends
+//! messages into the loop that waits for the running tool (after nextest's runner loop).
+
+mod finish;
+mod outcome;
+mod run;
+mod tools;
+
+pub(crate) use outcome::chain;
+pub use outcome::{Failure, Outcome};
+pub use run::{Runner, Setup};

@@ -1,0 +1,71 @@
+//! How a run ended.
+
+use crate::exit::End;
+use crate::process::ToolExit;
+
+/// How a run ended: what the exit code and the last line are made of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outcome {
+    /// The end that decides.
+    pub end: End,
+    /// The tool that decided, if one did.
+    pub tool: Option<String>,
+    /// Id of the kept result.
+    pub kept: Option<String>,
+}
+
+/// What decided that the run did not succeed. The first one stays.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// The end that it means.
+    pub end: End,
+    /// The tool, where it was one.
+    pub tool: Option<String>,
+    /// The cause and its remedy, in words.
+    pub message: Option<String>,
+}
+
+impl Failure {
+    /// A failure that no tool is to blame for; the chain of sources becomes the message.
+    pub(super) fn of(end: End, error: &dyn std::error::Error) -> Self {
+        Self {
+            end,
+            tool: None,
+            message: Some(chain(error)),
+        }
+    }
+
+    /// What a tool's end means for the run, `None` for a success.
+    /// A cancelled tool decides nothing by itself: the caller knows who cancelled it.
+    pub(super) fn of_tool(tool: &str, exit: &ToolExit) -> Option<Self> {
+        let (end, message) = match exit {
+            ToolExit::Success | ToolExit::Cancelled => return None,
+            ToolExit::Code(code) => (End::ToolCode(*code), None),
+            ToolExit::Signal(signal) => (End::ToolSignal(*signal), None),
+            ToolExit::TimedOut(message) => (End::Timeout, Some(message.clone())),
+            ToolExit::NotFound(message) => (End::ToolNotFound, Some(message.clone())),
+            ToolExit::NotExecutable(message) => (End::ToolNotExecutable, Some(message.clone())),
+            ToolExit::Lost(message) => (End::Lost, Some(message.clone())),
+        };
+        Some(Self {
+            end,
+            tool: Some(tool.to_owned()),
+            message,
+        })
+    }
+}
+
+/// An error and its sources, one line each. A source that its error already repeats is left out.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        let line = error.to_string();
+        if !text.contains(&line) {
+            text.push_str(": ");
+            text.push_str(&line);
+        }
+        source = error.source();
+    }
+    text
+}

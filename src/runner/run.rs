@@ -1,0 +1,295 @@
+//! The states of a run, in order.
+
+use std::ffi::OsString;
+use std::time::Instant;
+
+use crate::event::{Emitter, EventBody, EventSink, WriteBackState, millis};
+use crate::exit::End;
+use crate::plan::Plan;
+use crate::process::{Cancel, Stdin};
+use crate::session::{Context, Session};
+use crate::vfs::{Vfs, VfsPath};
+use crate::workspace::{Holder, LockError, Rules, WorkspaceLock};
+
+use super::outcome::{Failure, Outcome};
+
+/// What a run gets from its caller besides the plan.
+#[derive(Debug, Clone)]
+pub struct Setup {
+    /// Identifies the run.
+    pub run_id: String,
+    /// The caller's environment, of which the plan says what reaches the tools.
+    pub env: Vec<(OsString, OsString)>,
+    /// What the tools read.
+    pub stdin: Stdin,
+    /// Whether the workspace's lock is taken; not by a run inside another run's view.
+    pub lock: bool,
+}
+
+/// One run of one plan. Each field is a piece of the state that the states below share.
+pub struct Runner<'a> {
+    pub(super) plan: &'a Plan,
+    pub(super) setup: Setup,
+    pub(super) session: &'a mut dyn Session,
+    pub(super) emitter: Emitter<'a>,
+    pub(super) cancel: Cancel,
+    pub(super) vfs: Vfs,
+    pub(super) rules: Rules,
+    /// The workspace as a path of the Vfs.
+    pub(super) root: VfsPath,
+    /// When the whole run must be over.
+    pub(super) deadline: Option<Instant>,
+    /// Whether `ensure_ready` succeeded, and whether it was tried.
+    pub(super) ready: bool,
+    pub(super) opened: bool,
+    /// What decides; the first failure stays.
+    pub(super) failure: Option<Failure>,
+}
+
+impl<'a> Runner<'a> {
+    /// Runs the plan to its end. Never panics its way out of a started session: whatever a
+    /// state meets becomes the outcome, and the session is released.
+    pub fn run(
+        plan: &'a Plan,
+        setup: Setup,
+        session: &'a mut dyn Session,
+        sink: &'a mut dyn EventSink,
+        cancel: Cancel,
+    ) -> Outcome {
+        let mut emitter = Emitter::new(sink);
+        emitter.emit(EventBody::RunStarted {
+            run_id: setup.run_id.clone(),
+            workspace: plan.workspace.display().to_string(),
+            tools: plan
+                .tools
+                .iter()
+                .filter(|tool| tool.left_out.is_none())
+                .map(|tool| tool.name.clone())
+                .collect(),
+            devshell: env!("CARGO_PKG_VERSION").to_owned(),
+        });
+        for warning in &plan.warnings {
+            emitter.warn(warning.clone());
+        }
+        let opened = open(plan, &setup, &mut emitter, &cancel);
+        let (outcome, error) = match opened {
+            Err(failure) => (
+                Outcome {
+                    end: failure.end,
+                    tool: None,
+                    kept: None,
+                },
+                failure.message,
+            ),
+            Ok((_lock, vfs, rules)) => {
+                let root = vfs.base().map_or_else(VfsPath::root, |(root, _)| root.clone());
+                let deadline = plan.run_timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+                let mut runner = Runner {
+                    plan,
+                    setup,
+                    session,
+                    emitter,
+                    cancel,
+                    vfs,
+                    rules,
+                    root,
+                    deadline,
+                    ready: false,
+                    opened: false,
+                    failure: None,
+                };
+                let kept = runner.pass();
+                emitter = runner.emitter;
+                match runner.failure {
+                    None => (
+                        Outcome {
+                            end: End::Ok,
+                            tool: None,
+                            kept,
+                        },
+                        None,
+                    ),
+                    Some(failure) => (
+                        Outcome {
+                            end: failure.end,
+                            tool: failure.tool,
+                            kept,
+                        },
+                        failure.message,
+                    ),
+                }
+            }
+        };
+        emitter.emit(EventBody::RunFinished {
+            class: outcome.end.class(),
+            exit_code: outcome.end.code(plan.exit_code),
+            tool: outcome.tool.clone(),
+            error,
+            elapsed_ms: millis(emitter.elapsed()),
+            kept: outcome.kept.clone(),
+        });
+        outcome
+    }
+
+    /// Preparing → Running(i) → ShuttingDown → Committing; gives the id of a kept result.
+    fn pass(&mut self) -> Option<String> {
+        if self.plan.eager_start {
+            self.prepare();
+        }
+        self.run_tools();
+        let baseline = self.shut_down();
+        match baseline {
+            Some(baseline) => self.write_back(baseline),
+            None => {
+                self.write_back_finished(WriteBackState::None, 0, 0, Vec::new());
+                None
+            }
+        }
+    }
+
+    /// Makes the backend ready, once; says whether tools can be started.
+    pub(super) fn prepare(&mut self) -> bool {
+        if self.opened {
+            return self.ready;
+        }
+        self.opened = true;
+        let backend = self.plan.backend.name().to_owned();
+        self.emitter.emit(EventBody::SessionStarting {
+            backend: backend.clone(),
+        });
+        let start = Instant::now();
+        let cancel = self.cancel.until(self.ready_limit());
+        let mut cx = Context {
+            emitter: &mut self.emitter,
+            cancel: &cancel,
+        };
+        let result = self.session.ensure_ready(&self.vfs, &self.root, &mut cx);
+        match result {
+            Ok(ready) => {
+                self.emitter.emit(EventBody::SessionReady {
+                    backend,
+                    strategy: ready.strategy.map(str::to_owned),
+                    isolation: ready.isolation.word().to_owned(),
+                    why: ready.why,
+                    elapsed_ms: millis(start.elapsed()),
+                });
+                self.ready = true;
+            }
+            Err(error) => {
+                let failure = match self.cancel.signal() {
+                    None if error.is_cancelled() => self.late(&backend),
+                    signal => Failure::of(error.end(signal), &error),
+                };
+                self.fail(failure);
+            }
+        }
+        self.ready
+    }
+
+    /// What a backend that took too long means: the run's own deadline is a timeout, the
+    /// backend's a backend that is not ready.
+    fn late(&self, backend: &str) -> Failure {
+        if self.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+            return self.run_timed_out();
+        }
+        let limit = humantime::format_duration(self.plan.ready_timeout.unwrap_or_default());
+        let message = format!("the {backend} backend was not ready after {limit} (vm.ready_timeout)");
+        Failure {
+            end: End::Backend,
+            tool: None,
+            message: Some(message),
+        }
+    }
+
+    /// Why the run is to stop although nothing of it failed: a signal, or reports that cannot be
+    /// written.
+    pub(super) fn stop_reason(&self) -> Option<Failure> {
+        if let Some(error) = self.emitter.failure() {
+            let message = format!("the run cannot be reported: {error}");
+            return Some(Failure {
+                end: End::Sync,
+                tool: None,
+                message: Some(message),
+            });
+        }
+        let signal = self.cancel.signal()?;
+        Some(Failure {
+            end: End::Interrupted(signal),
+            tool: None,
+            message: None,
+        })
+    }
+
+    /// The end by `run.timeout`.
+    pub(super) fn run_timed_out(&self) -> Failure {
+        let limit = humantime::format_duration(self.plan.run_timeout.unwrap_or_default());
+        Failure {
+            end: End::Timeout,
+            tool: None,
+            message: Some(format!("the run's timeout of {limit} passed")),
+        }
+    }
+
+    fn ready_limit(&self) -> Option<Instant> {
+        let ready = self
+            .plan
+            .ready_timeout
+            .and_then(|timeout| Instant::now().checked_add(timeout));
+        match (ready, self.deadline) {
+            (Some(ready), Some(run)) => Some(ready.min(run)),
+            (ready, run) => ready.or(run),
+        }
+    }
+
+    /// Records a failure. The first one decides, but what devshell itself could not do and an
+    /// interrupt outweigh a tool's failure that came before them: the rest is not known then.
+    pub(super) fn fail(&mut self, failure: Failure) {
+        let weighs =
+            |failure: &Failure| failure.tool.is_none() || matches!(failure.end, End::Interrupted(_) | End::Lost);
+        let told = match &mut self.failure {
+            None => {
+                self.failure = Some(failure);
+                None
+            }
+            Some(first) if weighs(&failure) && !weighs(first) => std::mem::replace(first, failure).message,
+            Some(_) => failure.message,
+        };
+        if let Some(message) = told {
+            self.emitter.warn(message);
+        }
+    }
+}
+
+/// Takes the lock and looks at the workspace: what must hold before anything is made.
+fn open(
+    plan: &Plan,
+    setup: &Setup,
+    emitter: &mut Emitter,
+    cancel: &Cancel,
+) -> Result<(Option<WorkspaceLock>, Vfs, Rules), Failure> {
+    let lock = if setup.lock {
+        Some(lock(plan, emitter, cancel)?)
+    } else {
+        None
+    };
+    let vfs = Vfs::from_dir(&plan.workspace).map_err(|error| Failure::of(End::Sync, &error))?;
+    let rules = Rules::new(&plan.ignore, &plan.cache_dirs).map_err(|error| Failure::of(End::ConfigInvalid, &error))?;
+    Ok((lock, vfs, rules))
+}
+
+fn lock(plan: &Plan, emitter: &mut Emitter, cancel: &Cancel) -> Result<WorkspaceLock, Failure> {
+    let on_wait = &mut |holder: &Holder| {
+        emitter.emit(EventBody::LockWaiting {
+            pid: holder.pid,
+            running_ms: holder.running.map(millis),
+        });
+    };
+    WorkspaceLock::acquire(&plan.workspace, plan.lock_timeout, &|| cancel.is_raised(), on_wait).map_err(|error| {
+        let end = match &error {
+            LockError::Busy { .. } => End::Lost,
+            LockError::Cancelled => End::Interrupted(cancel.signal().unwrap_or(2)),
+            LockError::Io { .. } => End::Sync,
+        };
+        Failure::of(end, &error)
+    })
+}

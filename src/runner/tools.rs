@@ -1,0 +1,222 @@
+//! The tool list: which tool is due, running it, and what its end means.
+
+use std::ffi::OsString;
+use std::sync::mpsc;
+use std::time::Instant;
+
+use crate::event::{EventBody, OutputData, Stream, ToolOutcome, millis};
+use crate::exit::End;
+use crate::plan::{ToolPlan, tool_environment};
+use crate::process::{Limits, RunDeadline, Stage, ToolCommand, ToolEnd, ToolExit, supervise};
+use crate::vfs::VfsPath;
+
+use super::outcome::Failure;
+use super::run::Runner;
+
+/// How many messages may wait: with chunks of 64 KiB a few MiB, then the tool waits.
+const WAITING_MESSAGES: usize = 32;
+
+impl Runner<'_> {
+    /// Runs every tool that is due, or says why not.
+    pub(super) fn run_tools(&mut self) {
+        for tool in &self.plan.tools {
+            match self.why_not(tool) {
+                Some(why) => self.emitter.emit(EventBody::ToolSkipped {
+                    tool: tool.name.clone(),
+                    why,
+                }),
+                None => self.run_tool(tool),
+            }
+        }
+    }
+
+    /// Why a tool is not run; makes the backend ready when the answer needs the view.
+    fn why_not(&mut self, tool: &ToolPlan) -> Option<String> {
+        if let Some(why) = &tool.left_out {
+            return Some(why.clone());
+        }
+        if let Some(failure) = self.stop_reason() {
+            self.fail(failure);
+            return Some("the run was stopped".to_owned());
+        }
+        if self.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+            if self.failure.is_none() {
+                let failure = self.run_timed_out();
+                self.fail(failure);
+            }
+            return Some("the run's timeout had passed".to_owned());
+        }
+        if let Some(failure) = &self.failure {
+            let tool_failed = failure.tool.is_some() && !matches!(failure.end, End::Lost | End::Interrupted(_));
+            if self.plan.fail_fast || !tool_failed {
+                return Some(match &failure.tool {
+                    Some(first) => format!("`{first}` failed"),
+                    None => "the run had failed before".to_owned(),
+                });
+            }
+        }
+        let when = &tool.when;
+        if let Some(os) = &when.os
+            && os != std::env::consts::OS
+        {
+            return Some(format!(
+                "when.os is `{os}`, and the backend's is `{}`",
+                std::env::consts::OS
+            ));
+        }
+        if let Some(name) = &when.env {
+            let set = tool_environment(tool, &self.setup.env)
+                .iter()
+                .any(|(key, value)| key == name.as_str() && !value.is_empty());
+            if !set {
+                return Some(format!("when.env: `{name}` is not set"));
+            }
+        }
+        if !self.prepare() {
+            return Some("the backend is not ready".to_owned());
+        }
+        if let Some(path) = &when.exists {
+            let there = self.root.resolve(path).is_ok_and(|path| self.session.exists(&path));
+            if !there {
+                return Some(format!("when.exists: `{path}` does not exist"));
+            }
+        }
+        None
+    }
+
+    fn run_tool(&mut self, tool: &ToolPlan) {
+        let start = Instant::now();
+        let cwd = match self.root.resolve(&tool.cwd) {
+            Ok(cwd) => cwd,
+            Err(error) => {
+                let failure = Failure::of(End::ConfigInvalid, &error);
+                return self.fail(failure);
+            }
+        };
+        self.emitter.emit(EventBody::ToolStarted {
+            tool: tool.name.clone(),
+            argv: tool
+                .argv
+                .iter()
+                .map(|argument| argument.to_string_lossy().into_owned())
+                .collect(),
+            cwd: cwd.to_string(),
+            attempt: 1,
+        });
+        let command = self.command(tool, cwd);
+        let end = self.execute(tool, &command);
+        if end.leaked {
+            self.emitter.warn(format!(
+                "`{}` ended, but something that it started and that devshell cannot reach still holds its output",
+                tool.name
+            ));
+        }
+        let out_of_time = self.deadline.is_some_and(|deadline| Instant::now() >= deadline);
+        let stopped = matches!(end.exit, ToolExit::Cancelled | ToolExit::Lost(_));
+        let failure = match &end.exit {
+            ToolExit::Cancelled => self.stop_reason().map(|failure| Failure {
+                tool: Some(tool.name.clone()),
+                ..failure
+            }),
+            exit => Failure::of_tool(&tool.name, exit),
+        };
+        let tolerated = tool.continue_on_error && failure.is_some() && !stopped && !out_of_time;
+        self.tool_finished(tool, end, tolerated, start);
+        if let Some(failure) = failure.filter(|_| !tolerated) {
+            self.fail(failure);
+        }
+    }
+
+    fn command(&self, tool: &ToolPlan, cwd: VfsPath) -> ToolCommand {
+        let mut env = tool_environment(tool, &self.setup.env);
+        env.retain(|(name, _)| name != "DEVSHELL_RUN_ID");
+        // The key tells a devshell inside whether it is in the same workspace.
+        let id = format!("{}/{}", self.plan.places.key, self.setup.run_id);
+        env.push(("DEVSHELL_RUN_ID".into(), OsString::from(id)));
+        ToolCommand {
+            argv: tool.argv.clone(),
+            cwd,
+            env,
+            stdin: self.setup.stdin,
+        }
+    }
+
+    /// Starts the tool and waits for its end.
+    fn execute(&mut self, tool: &ToolPlan, command: &ToolCommand) -> ToolEnd {
+        let (sender, messages) = mpsc::sync_channel(WAITING_MESSAGES);
+        self.cancel.wake(Some(sender.clone()));
+        let end = match self.session.start_tool(&mut self.vfs, command, sender) {
+            Err(error) => ToolEnd {
+                exit: ToolExit::Lost(super::outcome::chain(&error)),
+                survivors: Vec::new(),
+                leaked: false,
+            },
+            Ok(running) => {
+                let limits = Limits {
+                    timeout: tool.timeout,
+                    no_output_timeout: tool.no_output_timeout,
+                    grace: tool.grace_period,
+                    deadline_of_run: self.deadline.map(|at| RunDeadline {
+                        at,
+                        timeout: self.plan.run_timeout.unwrap_or_default(),
+                    }),
+                };
+                // One closure at a time may hold the emitter, so output and stages share a cell.
+                let emitter = std::cell::RefCell::new(&mut self.emitter);
+                let mut output = |stream: Stream, bytes: Vec<u8>| {
+                    let mut emitter = emitter.borrow_mut();
+                    let lost_before = emitter.failure().is_some();
+                    emitter.emit(EventBody::ToolOutput {
+                        tool: tool.name.clone(),
+                        stream,
+                        data: OutputData(bytes),
+                    });
+                    if emitter.failure().is_some() && !lost_before {
+                        // Nobody learns any more what happens: end the run politely.
+                        self.cancel.stop();
+                    }
+                };
+                let mut stage = |stage: Stage| emitter.borrow_mut().warn(words(&tool.name, &stage));
+                supervise(running, &messages, &limits, &self.cancel, &mut output, &mut stage)
+            }
+        };
+        self.cancel.wake(None);
+        end
+    }
+
+    fn tool_finished(&mut self, tool: &ToolPlan, end: ToolEnd, tolerated: bool, start: Instant) {
+        let (outcome, exit_code, signal, message) = match end.exit {
+            ToolExit::Success => (ToolOutcome::Success, Some(0), None, None),
+            ToolExit::Code(code) => (ToolOutcome::Failed, Some(code), None, None),
+            ToolExit::Signal(signal) => (ToolOutcome::Failed, None, Some(signal), None),
+            ToolExit::TimedOut(message) => (ToolOutcome::Timeout, None, None, Some(message)),
+            ToolExit::Cancelled => (ToolOutcome::Cancelled, None, None, None),
+            ToolExit::NotFound(message) => (ToolOutcome::NotFound, None, None, Some(message)),
+            ToolExit::NotExecutable(message) => (ToolOutcome::Failed, None, None, Some(message)),
+            ToolExit::Lost(message) => (ToolOutcome::Lost, None, None, Some(message)),
+        };
+        self.emitter.emit(EventBody::ToolFinished {
+            tool: tool.name.clone(),
+            attempt: 1,
+            cached: false,
+            outcome,
+            exit_code,
+            signal,
+            message,
+            tolerated,
+            elapsed_ms: millis(start.elapsed()),
+            survivors: end.survivors,
+        });
+    }
+}
+
+/// What is being waited for, and for how long at most.
+fn words(tool: &str, stage: &Stage) -> String {
+    match stage {
+        Stage::Stopping { why, grace } => format!(
+            "{why}: `{tool}` was asked to end and has {} for it; a further signal ends it at once",
+            humantime::format_duration(*grace)
+        ),
+        Stage::Killing { why } => format!("{why}: `{tool}` is being killed"),
+    }
+}
