@@ -7,6 +7,7 @@
 #[cfg(not(target_os = "linux"))]
 compile_error!("this version of devshell is for Linux");
 
+pub mod cli;
 pub mod config;
 pub mod event;
 pub mod exit;

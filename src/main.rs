@@ -1,1 +1,5 @@
-fn main() {}
+//! The `devshell` program.
+
+fn main() -> std::process::ExitCode {
+    devshell::cli::main()
+}

@@ -1,1 +1,17 @@
+//! The program as its users call it, with real tools, real signals and real trees.
 
+#![allow(unreachable_pub, reason = "a test crate has no outside")]
+
+mod architecture;
+mod commands;
+mod commit;
+mod exit_codes;
+mod library;
+mod locks;
+mod output;
+mod projects;
+mod readme;
+mod run;
+mod signals;
+mod support;
+mod trees;

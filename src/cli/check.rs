@@ -1,0 +1,20 @@
+//! `devshell check`.
+
+use super::args::Check;
+use super::context::Loading;
+use super::end::{CliError, answer, say};
+
+pub(super) fn check(command: &Check) -> Result<u8, CliError> {
+    let loading = Loading::new(command.file.as_deref(), &command.layers)?;
+    // Choosing no tools, the plan still says whether the workspace can be used.
+    let plan = loading.plan_of_tools(&crate::plan::Selection::default())?;
+    for warning in &plan.warnings {
+        say(&format!("warning: {warning}"));
+    }
+    let file = plan
+        .config_file
+        .as_ref()
+        .map(|file| file.display().to_string())
+        .unwrap_or_default();
+    answer(&format!("{file}: valid, {} tools\n", plan.tools.len()))
+}

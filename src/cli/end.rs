@@ -1,0 +1,74 @@
+//! What devshell says outside a run, and how a command ends that did not become one.
+
+use std::io::Write as _;
+
+use crate::exit::{End, ExitCodePolicy};
+
+/// Why a command could not do its part.
+#[derive(Debug)]
+pub(super) struct CliError {
+    pub(super) end: End,
+    pub(super) error: anyhow::Error,
+}
+
+impl CliError {
+    pub(super) fn new(end: End, error: impl Into<anyhow::Error>) -> Self {
+        Self {
+            end,
+            error: error.into(),
+        }
+    }
+
+    /// Says it with its causes and gives the exit code.
+    pub(super) fn report(&self) -> u8 {
+        self.say();
+        self.code()
+    }
+
+    /// Says it with its causes. The faults of a config come as a text of their own, each with
+    /// its place first.
+    pub(super) fn say(&self) {
+        let text = self.text();
+        if text.starts_with("error: ") {
+            say_line(&text)
+        } else {
+            say(&format!("error: {text}"))
+        }
+    }
+
+    /// The error and its causes. A cause that the text before it already contains is left out.
+    pub(super) fn text(&self) -> String {
+        crate::runner::chain(self.error.as_ref())
+    }
+
+    pub(super) fn code(&self) -> u8 {
+        self.end.code(ExitCodePolicy::Tool)
+    }
+}
+
+/// One line of devshell's own on stderr.
+pub(super) fn say(text: &str) {
+    say_line(&format!("devshell: {text}"));
+}
+
+/// A whole line on stderr; a stderr that takes nothing more is nobody's concern.
+pub(super) fn say_line(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{line}");
+}
+
+/// An answer on stdout. A reader that went away has read enough.
+pub(super) fn answer(text: &str) -> Result<u8, CliError> {
+    answer_bytes(text.as_bytes())
+}
+
+/// As [`answer`], for what may not be UTF-8.
+pub(super) fn answer_bytes(bytes: &[u8]) -> Result<u8, CliError> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(bytes).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(CliError::new(
+            End::Sync,
+            anyhow::Error::new(error).context("cannot write to stdout"),
+        )),
+        _ => Ok(0),
+    }
+}

@@ -1,0 +1,88 @@
+//! The command line: what was typed, one file per command, one match, one place that turns a
+//! result into an exit code. The only room that prints and that reads the environment.
+
+mod args;
+mod check;
+mod clean;
+mod config;
+mod context;
+mod end;
+mod plan;
+mod results;
+mod run;
+mod sidecar;
+
+use std::ffi::OsString;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use clap::error::ErrorKind;
+
+use crate::exit::{Class, End, ExitCodePolicy};
+use crate::report::last_line;
+
+use args::{Cli, Command};
+
+/// Entry of the `devshell` program.
+#[must_use]
+pub fn main() -> ExitCode {
+    caught(|| dispatch(std::env::args_os()))
+}
+
+/// Entry of the `devshell-vm` program.
+#[must_use]
+pub fn sidecar_main() -> ExitCode {
+    caught(|| sidecar::run(std::env::args_os()))
+}
+
+/// A panic is a bug of devshell and must not look like a failed tool: Rust's own code for it,
+/// 101, is also cargo's.
+fn caught(body: impl FnOnce() -> u8) -> ExitCode {
+    match catch_unwind(AssertUnwindSafe(body)) {
+        Ok(code) => ExitCode::from(code),
+        Err(_) => {
+            let code = End::Internal.code(ExitCodePolicy::Tool);
+            end::say("this is a bug in devshell; the message above says where. The workspace was not written");
+            end::say_line(&last_line(Class::Internal, None, code, None, None));
+            ExitCode::from(code)
+        }
+    }
+}
+
+fn dispatch(args: impl Iterator<Item = OsString>) -> u8 {
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(error) => return not_parsed(&error),
+    };
+    // Tests reach the boundary above by this; it is no command.
+    if std::env::var_os("DEVSHELL_TEST_PANIC").is_some() {
+        panic!("DEVSHELL_TEST_PANIC is set");
+    }
+    let done = match cli.command {
+        Command::Run(command) => return run::run(&command),
+        Command::Exec(command) => return run::exec(&command),
+        Command::Check(command) => check::check(&command),
+        Command::Config(command) => config::config(&command),
+        Command::Plan(command) => plan::plan(&command),
+        Command::Results(command) => results::results(&command),
+        Command::Clean(command) => clean::clean(&command),
+    };
+    match done {
+        Ok(code) => code,
+        Err(error) => error.report(),
+    }
+}
+
+/// Help and version are answers; anything else is a wrong command line.
+fn not_parsed(error: &clap::Error) -> u8 {
+    let _ = error.print();
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => 0,
+        _ => {
+            let code = End::Usage.code(ExitCodePolicy::Tool);
+            end::say_line(&last_line(Class::Usage, None, code, None, None));
+            code
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! `devshell results`: what failed runs left to look at.
+
+use std::fmt::Write as _;
+
+use crate::event::millis;
+use crate::exit::End;
+use crate::plan::Plan;
+use crate::process::{Cancel, forward_to};
+use crate::workspace::results::{self, ResultSummary, ResultsError};
+use crate::workspace::{CommitError, Holder, LockError, WorkspaceLock};
+
+use super::args::{Layers, Results, ResultsCommand};
+use super::context::Loading;
+use super::end::{CliError, answer, say};
+
+pub(super) fn results(command: &Results) -> Result<u8, CliError> {
+    // Without a config the current folder is the workspace, as for `exec`.
+    let loading = Loading::optional(command.file.as_deref(), &Layers::default())?;
+    let plan = loading.plan_of_tools(&crate::plan::Selection::default())?;
+    match command.what.as_ref().unwrap_or(&ResultsCommand::List) {
+        ResultsCommand::List => list(&plan),
+        ResultsCommand::Diff { id } => diff(&plan, id.as_deref()),
+        ResultsCommand::Apply { id } => apply(&plan, id.as_deref()),
+        ResultsCommand::Drop { id, .. } => match id {
+            Some(id) => drop_one(&plan, id),
+            None => {
+                let dropped = results::drop_all(&plan.places.state).map_err(results_error)?;
+                answer(&format!("dropped {dropped}\n"))
+            }
+        },
+    }
+}
+
+fn list(plan: &Plan) -> Result<u8, CliError> {
+    let kept = results::list(&plan.places.state).map_err(|error| CliError::new(End::Sync, error))?;
+    if kept.is_empty() {
+        return answer(&format!("no kept results of {}\n", plan.workspace.display()));
+    }
+    let mut text = String::new();
+    for result in kept.iter().rev() {
+        let ResultSummary {
+            id,
+            class,
+            tool,
+            written,
+            deleted,
+            bytes,
+            ..
+        } = result;
+        let tool = tool.as_ref().map(|tool| format!(" tool={tool}")).unwrap_or_default();
+        let _ = writeln!(
+            text,
+            "{id}  class={class}{tool}  {written} written, {deleted} deleted, {bytes} bytes"
+        );
+    }
+    answer(&text)
+}
+
+fn diff(plan: &Plan, id: Option<&str>) -> Result<u8, CliError> {
+    let id = find(plan, id)?;
+    let kept = results::load(&plan.places.state, &id).map_err(results_error)?;
+    let mut text = Vec::new();
+    results::diff(&kept, &plan.workspace, &mut text).map_err(results_error)?;
+    super::end::answer_bytes(&text)
+}
+
+fn apply(plan: &Plan, id: Option<&str>) -> Result<u8, CliError> {
+    let cancel = Cancel::new();
+    let _signals = forward_to(cancel.clone()).map_err(|error| CliError::new(End::Internal, error))?;
+    let waiting = &mut |holder: &Holder| {
+        let who = holder.pid.map(|pid| format!(" (pid {pid})")).unwrap_or_default();
+        let since = holder
+            .running
+            .map(|time| format!(", running for {} ms", millis(time)))
+            .unwrap_or_default();
+        say(&format!("waiting for another run in this workspace{who}{since}"));
+    };
+    let signal = || End::Interrupted(cancel.signal().unwrap_or(2));
+    let _lock = WorkspaceLock::acquire(&plan.workspace, plan.lock_timeout, &|| cancel.is_raised(), waiting).map_err(
+        |error| {
+            let end = match &error {
+                LockError::Busy { .. } => End::Lost,
+                LockError::Cancelled => signal(),
+                LockError::Io { .. } => End::Sync,
+            };
+            CliError::new(end, error)
+        },
+    )?;
+    let id = find(plan, id)?;
+    let area = plan.places.commit_area();
+    let report = results::apply(&plan.places.state, &id, &plan.workspace, &area, &|| cancel.is_raised());
+    let report = report.map_err(|error| match error {
+        ResultsError::Commit(CommitError::Cancelled) => CliError::new(signal(), error),
+        error => results_error(error),
+    })?;
+    answer(&format!(
+        "applied {id}: {} written, {} deleted\n",
+        report.written, report.deleted
+    ))
+}
+
+fn drop_one(plan: &Plan, id: &str) -> Result<u8, CliError> {
+    let id = find(plan, Some(id))?;
+    results::drop_result(&plan.places.state, &id).map_err(results_error)?;
+    answer(&format!("dropped {id}\n"))
+}
+
+/// The result that is meant: the newest where none is named.
+fn find(plan: &Plan, id: Option<&str>) -> Result<String, CliError> {
+    if let Some(id) = id {
+        return results::resolve(&plan.places.state, id).map_err(results_error);
+    }
+    let kept = results::list(&plan.places.state).map_err(|error| CliError::new(End::Sync, error))?;
+    match kept.last() {
+        Some(newest) => Ok(newest.id.clone()),
+        None => Err(CliError::new(
+            End::Usage,
+            anyhow::anyhow!("there is no kept result of this workspace"),
+        )),
+    }
+}
+
+fn results_error(error: ResultsError) -> CliError {
+    let end = match &error {
+        ResultsError::NotFound(_) | ResultsError::Ambiguous { .. } => End::Usage,
+        ResultsError::InUse(_) => End::Lost,
+        ResultsError::Commit(CommitError::Conflict { .. }) => End::Conflict,
+        ResultsError::Damaged { .. } | ResultsError::Output(_) | ResultsError::Sync(_) | ResultsError::Commit(_) => {
+            End::Sync
+        }
+    };
+    CliError::new(end, error)
+}

@@ -1,0 +1,234 @@
+//! All or nothing: what can go wrong between the tools' end and the last rename.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use crate::support::{Project, is_root, not_run, wait_for};
+
+#[test]
+fn edits_of_other_files_never_refuse_a_run_and_are_kept() {
+    let project = Project::new("");
+    let (marker, go) = (project.beside("started"), project.beside("go"));
+    let script = format!(
+        "echo tool > dir/mine; touch {}; while [ ! -e {} ]; do sleep 0.02; done",
+        marker.display(),
+        go.display()
+    );
+    project.write(
+        "devshell.toml",
+        format!("[[tool]]\nname = \"t\"\nscript = '''{script}'''\n"),
+    );
+    project.write("dir/mine", "original\n");
+    project.write("dir/yours", "original\n");
+    let running = project.start_until(&["run"], &marker);
+    project.write("dir/yours", "edited\n");
+    project.write("dir/new", "new\n");
+    std::fs::remove_file(project.path("devshell.toml")).unwrap();
+    std::fs::write(&go, "").unwrap();
+    running.end().code(0);
+    assert_eq!(
+        (
+            project.read("dir/mine"),
+            project.read("dir/yours"),
+            project.read("dir/new")
+        ),
+        ("tool\n".into(), "edited\n".into(), "new\n".into())
+    );
+    assert!(!project.exists("devshell.toml"));
+}
+
+#[test]
+fn every_kind_of_change_under_the_run_is_a_conflict() {
+    // What the host does while the tool rewrites `file`, makes `new` and deletes `gone` and `dir`.
+    let edits: &[(&str, &str)] = &[
+        ("file", "rm file"),
+        ("file", "chmod 600 file"),
+        ("file", "rm file && mkdir file"),
+        ("file", "ln -sf elsewhere file"),
+        ("new", "echo mine > new"),
+        ("new", "mkdir new"),
+        ("gone", "echo edited > gone"),
+        ("dir", "echo added > dir/added"),
+    ];
+    for (path, edit) in edits {
+        let project = Project::new("");
+        let (marker, go) = (project.beside("started"), project.beside("go"));
+        let script = format!(
+            "echo tool > file; echo tool > new; rm -r gone dir; touch {}; while [ ! -e {} ]; do sleep 0.02; done",
+            marker.display(),
+            go.display()
+        );
+        project.write(
+            "devshell.toml",
+            format!("[[tool]]\nname = \"t\"\nscript = '''{script}'''\n"),
+        );
+        for file in ["file", "gone", "dir/in"] {
+            project.write(file, "original\n");
+        }
+        let running = project.start_until(&["run"], &marker);
+        assert!(
+            Command::new("sh")
+                .args(["-c", edit])
+                .current_dir(&project.root)
+                .status()
+                .unwrap()
+                .success()
+        );
+        let edited = project.tree();
+        std::fs::write(&go, "").unwrap();
+        let ran = running.end();
+        ran.code(73).says(&format!("conflict: {path}"));
+        assert_eq!(project.tree(), edited, "{edit}");
+    }
+}
+
+#[test]
+fn a_read_only_folder_is_written_into_and_stays_read_only() {
+    let project = Project::new("");
+    project.write("locked/file", "original\n");
+    std::fs::set_permissions(
+        project.path("locked"),
+        std::os::unix::fs::PermissionsExt::from_mode(0o555),
+    )
+    .unwrap();
+    let script = "chmod u+w locked && echo new > locked/file && echo x > locked/x && chmod u-w locked";
+    project.devshell(&["exec", "--", "sh", "-c", script]).code(0);
+    assert_eq!(
+        (project.read("locked/file"), project.read("locked/x")),
+        ("new\n".into(), "x\n".into())
+    );
+    assert_eq!(project.tree().get("locked").mode, 0o555);
+}
+
+#[test]
+fn a_disk_that_fills_up_during_the_commit_leaves_the_tree_as_it_was() {
+    let test = "a_disk_that_fills_up_during_the_commit";
+    let project = Project::named("outer");
+    let Some(disk) = SmallDisk::mount(&project.path("disk"), "1m") else {
+        return not_run(test, "no tmpfs can be mounted here");
+    };
+    let root = disk.0.join("project");
+    std::fs::create_dir(&root).unwrap();
+    std::fs::write(root.join("file"), "original\n").unwrap();
+    std::fs::write(root.join("gone"), "still here\n").unwrap();
+    let before = crate::support::tree(&root);
+    let mut command = project.command([
+        "exec",
+        "--",
+        "sh",
+        "-c",
+        "echo new > file; rm gone; head -c 3000000 /dev/urandom > big",
+    ]);
+    command.current_dir(&root);
+    let ran = crate::support::finish(command);
+    ran.code(74).says("class=sync").says("No space left");
+    assert_eq!(crate::support::tree(&root), before);
+    let diff = {
+        let mut c = project.command(["results", "diff"]);
+        c.current_dir(&root);
+        crate::support::finish(c)
+    };
+    assert!(
+        diff.code(0).out().contains("A big"),
+        "the result is kept, on the state folder's disk"
+    );
+}
+
+#[test]
+fn cache_and_state_on_another_file_system_make_no_difference() {
+    let project = Project::named("outer");
+    let Some(disk) = SmallDisk::mount(&project.path("disk"), "20m") else {
+        return not_run("cache_and_state_on_another_file_system", "no tmpfs can be mounted here");
+    };
+    let root = disk.0.join("project");
+    std::fs::create_dir(&root).unwrap();
+    std::fs::write(root.join("file"), "original\n").unwrap();
+    let mut command = project.command([
+        "exec",
+        "--",
+        "sh",
+        "-c",
+        "echo new > file; mkdir d; echo x > d/x; ln -s x d/l",
+    ]);
+    command.current_dir(&root);
+    crate::support::finish(command).code(0);
+    assert_eq!(std::fs::read_to_string(root.join("file")).unwrap(), "new\n");
+    assert_eq!(std::fs::read_to_string(root.join("d/l")).unwrap(), "x\n");
+    assert!(!root.join(".devshell-commit").exists());
+}
+
+#[test]
+fn a_folder_swapped_for_a_symlink_during_the_commit_leads_nowhere() {
+    // A host process swaps `dir` for a link to a folder outside, in a loop, while runs commit
+    // into it. Whatever each run ends with, nothing outside is ever written.
+    let project = Project::new("");
+    let outside = project.beside("outside");
+    std::fs::create_dir(&outside).unwrap();
+    std::fs::write(outside.join("f0"), "outside").unwrap();
+    project.write("dir/keep", "x");
+    let before = crate::support::tree(&outside);
+    let stop = project.beside("stop");
+    let script = format!(
+        "while [ ! -e '{}' ]; do mv dir real && ln -s '{}' dir && rm dir && mv real dir; done",
+        stop.display(),
+        outside.display()
+    );
+    let swapper = Command::new("sh")
+        .args(["-c", &script])
+        .current_dir(&project.root)
+        .stderr(Stdio::null())
+        .spawn();
+    let mut swapper = Killed(swapper.unwrap());
+    let mut codes = Vec::new();
+    for _ in 0..15 {
+        let script =
+            "[ ! -L dir ] || rm dir; mkdir -p dir && for i in 0 1 2 3 4 5 6 7 8 9; do echo tool > dir/f$i; done";
+        codes.push(project.devshell(&["exec", "--", "sh", "-c", script]).status.code());
+        assert_eq!(crate::support::tree(&outside), before);
+    }
+    std::fs::write(&stop, "").unwrap();
+    swapper.0.wait().unwrap();
+    assert!(
+        codes.iter().all(|code| matches!(code, Some(0 | 73 | 74 | 1 | 2))),
+        "{codes:?}"
+    );
+    wait_for(
+        || project.exists("dir") || project.exists("real"),
+        "the folder to be there",
+    );
+}
+
+/// A process that does not outlive the test.
+struct Killed(std::process::Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// A small tmpfs, unmounted at the end.
+struct SmallDisk(std::path::PathBuf);
+
+impl SmallDisk {
+    fn mount(at: &Path, size: &str) -> Option<Self> {
+        if !is_root() {
+            return None;
+        }
+        std::fs::create_dir_all(at).unwrap();
+        let mounted = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"])
+            .arg(at)
+            .status()
+            .ok()?
+            .success();
+        mounted.then(|| Self(at.canonicalize().unwrap()))
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}

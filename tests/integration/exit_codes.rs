@@ -1,0 +1,235 @@
+//! A test per row of the table of exit codes, through the program itself.
+
+use std::os::unix::fs::PermissionsExt as _;
+
+use crate::support::{Project, Ran, finish};
+
+fn one(tool: &str) -> Project {
+    Project::new(&format!("[[tool]]\nname = \"t\"\n{tool}\n"))
+}
+
+fn class(ran: &Ran) -> String {
+    let line = ran.last_line();
+    line.strip_prefix("devshell: class=")
+        .unwrap_or_else(|| panic!("no last line: {}", ran.stderr))
+        .split(' ')
+        .next()
+        .unwrap()
+        .to_owned()
+}
+
+#[test]
+fn ok_is_0() {
+    let ran = one("run = [\"true\"]").run();
+    assert_eq!(class(ran.code(0)), "ok");
+}
+
+#[test]
+fn a_failed_tool_gives_its_own_code_whatever_it_is() {
+    for code in [1, 2, 64, 70, 78, 101, 124, 125, 254, 255] {
+        let ran = one(&format!("script = \"exit {code}\"")).run();
+        assert_eq!(class(ran.code(code)), "tool");
+    }
+}
+
+#[test]
+fn a_tool_ended_by_a_signal_gives_128_and_its_number() {
+    for (signal, code) in [("KILL", 137), ("TERM", 143), ("SEGV", 139), ("INT", 130)] {
+        let ran = one(&format!("script = \"kill -s {signal} $$\"")).run();
+        assert_eq!(class(ran.code(code)), "tool", "{signal}");
+    }
+}
+
+#[test]
+fn with_class_every_failure_of_a_tool_is_1() {
+    for tool in [
+        "script = \"exit 42\"",
+        "script = \"kill -9 $$\"",
+        "run = [\"no-such-program-anywhere\"]",
+        "run = [\"./devshell.toml\"]",
+    ] {
+        let ran = one(tool).devshell(&["run", "--exit-code", "class"]);
+        assert_eq!(class(ran.code(1)), "tool", "{tool}");
+    }
+}
+
+#[test]
+fn a_wrong_command_line_is_64() {
+    let project = one("run = [\"true\"]");
+    for args in [
+        &["run", "--bogus"][..],
+        &["bogus"],
+        &["run", "--backend", "moon"],
+        &["exec"],
+        &["run", "--only", "none"],
+        &["run", "--set", "x"],
+    ] {
+        let ran = project.devshell(args);
+        assert_eq!(class(ran.code(64)), "usage", "{args:?}");
+    }
+    project.devshell(&["run", "--help"]).code(0);
+    project.devshell(&["--version"]).code(0);
+}
+
+#[test]
+fn a_missing_config_is_66_and_an_invalid_one_78() {
+    let project = Project::named("bare");
+    let ran = project.run();
+    assert_eq!(class(ran.code(66)), "config");
+    ran.says("devshell.toml");
+    project
+        .devshell(&["run", "elsewhere.toml"])
+        .code(66)
+        .says("elsewhere.toml");
+    project.devshell(&["check"]).code(66);
+    project.write("devshell.toml", "[vm]\nbackned = \"host\"\n");
+    let ran = project.run();
+    assert_eq!(class(ran.code(78)), "config");
+    ran.says("devshell.toml:2:1").says("backend");
+    project.devshell(&["check"]).code(78);
+    project.write("devshell.toml", "");
+    project.devshell(&["check"]).code(0);
+    project.run().code(78).says("[[tool]]");
+}
+
+#[test]
+fn a_backend_that_is_not_there_is_69_and_nothing_runs_on_the_host_instead() {
+    for backend in ["lima", "beta", "remote"] {
+        let project = one("run = [\"touch\", \"ran\"]");
+        let ran = project.devshell(&["run", "--backend", backend]);
+        assert_eq!(class(ran.code(69)), "backend");
+        ran.says(backend);
+        assert!(!project.exists("ran"));
+    }
+}
+
+#[test]
+fn a_panic_is_70() {
+    let project = one("run = [\"true\"]");
+    let mut command = project.command(["run"]);
+    command.env("DEVSHELL_TEST_PANIC", "1");
+    assert_eq!(class(finish(command).code(70)), "internal");
+}
+
+#[test]
+fn isolation_that_is_not_to_be_had_is_71() {
+    for set in [
+        "vm.host.strategy=overlay",
+        "sandbox.require=full",
+        "sandbox.network=false",
+        "sandbox.host=ro",
+    ] {
+        let project = one("run = [\"touch\", \"ran\"]");
+        let ran = project.devshell(&["run", "--set", set]);
+        assert_eq!(class(ran.code(71)), "isolation", "{set}");
+        assert!(!project.exists("ran"));
+    }
+    let in_place = one("run = [\"true\"]");
+    in_place
+        .devshell(&[
+            "run",
+            "--set",
+            "vm.host.strategy=in_place",
+            "--set",
+            "sandbox.require=view",
+        ])
+        .code(71);
+}
+
+#[test]
+fn a_tree_that_changed_under_the_run_is_73_and_keeps_the_result() {
+    let project = Project::new("");
+    let marker = project.beside("started");
+    let go = project.beside("go");
+    let script = format!(
+        "echo tool > file; touch {}; while [ ! -e {} ]; do sleep 0.05; done",
+        marker.display(),
+        go.display()
+    );
+    project.write(
+        "devshell.toml",
+        format!("[[tool]]\nname = \"t\"\nscript = '''{script}'''\n"),
+    );
+    project.write("file", "original\n");
+    let running = project.start_until(&["run"], &marker);
+    project.write("file", "an editor\n");
+    let edited = project.tree();
+    std::fs::write(&go, "").unwrap();
+    let ran = running.end();
+    assert_eq!(class(ran.code(73)), "conflict");
+    ran.says("file");
+    assert_eq!(project.tree(), edited);
+    assert!(
+        project
+            .devshell(&["results", "diff", ran.kept()])
+            .code(0)
+            .out()
+            .contains("+tool")
+    );
+    project.devshell(&["results", "apply", ran.kept()]).code(73);
+    assert_eq!(project.tree(), edited);
+}
+
+#[test]
+fn a_tree_that_cannot_be_carried_is_74() {
+    if crate::support::is_root() {
+        return crate::support::not_run("a_tree_that_cannot_be_carried_is_74", "root may read everything");
+    }
+    let project = one("run = [\"true\"]");
+    project.write("unreadable", "x");
+    std::fs::set_permissions(project.path("unreadable"), std::fs::Permissions::from_mode(0o000)).unwrap();
+    let ran = project.run();
+    assert_eq!(class(ran.code(74)), "sync");
+    ran.says("unreadable").says("ignore");
+}
+
+#[test]
+fn a_lock_that_stays_busy_is_75() {
+    let project = Project::new("");
+    let marker = project.beside("started");
+    let script = format!("touch {}; sleep 300", marker.display());
+    project.write(
+        "devshell.toml",
+        format!("[[tool]]\nname = \"t\"\nscript = '''{script}'''\n"),
+    );
+    let first = project.start_until(&["run"], &marker);
+    let ran = project.devshell(&["run", "--set", "run.lock_timeout=300ms"]);
+    assert_eq!(class(ran.code(75)), "lost");
+    ran.says(&format!("pid {}", first.child.id()));
+    first.signal("TERM");
+    first.end().code(143);
+}
+
+#[test]
+fn a_timeout_is_124() {
+    let ran = one("run = [\"sleep\", \"300\"]\ntimeout = \"200ms\"").run();
+    assert_eq!(class(ran.code(124)), "timeout");
+}
+
+#[test]
+fn what_cannot_be_executed_is_126_and_says_why() {
+    let project = one("run = [\"./file\"]");
+    let file = project.path("file");
+    let mode = |mode: u32| std::fs::set_permissions(&file, std::fs::Permissions::from_mode(mode)).unwrap();
+    std::fs::write(&file, "#!/bin/sh\n").unwrap();
+    mode(0o644);
+    assert_eq!(class(project.run().code(126).says("file")), "tool");
+    std::fs::write(&file, "#!/no/such/interpreter\n").unwrap();
+    mode(0o755);
+    project.run().code(126).says("/no/such/interpreter");
+    std::fs::remove_file(&file).unwrap();
+    std::fs::create_dir(&file).unwrap();
+    project.run().code(126).says("folder");
+    one("run = [\"true\"]\ncwd = \"no/such/folder\"")
+        .run()
+        .code(126)
+        .says("no/such/folder");
+}
+
+#[test]
+fn what_is_not_found_is_127_and_says_where_it_was_looked_for() {
+    let ran = one("run = [\"no-such-program-anywhere\"]").run();
+    assert_eq!(class(ran.code(127)), "tool");
+    ran.says("no-such-program-anywhere").says("PATH");
+    one("run = [\"./absent\"]").run().code(127).says("absent");
+}

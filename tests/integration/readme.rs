@@ -1,0 +1,80 @@
+//! What the README says is true.
+
+use devshell::exit::{Class, End, ExitCodePolicy};
+
+use crate::support::Project;
+
+const README: &str = include_str!("../../README.md");
+
+#[test]
+fn the_table_of_exit_codes_is_the_programs() {
+    let ends = [
+        End::Ok,
+        End::Usage,
+        End::ConfigMissing,
+        End::ConfigInvalid,
+        End::Backend,
+        End::Internal,
+        End::Isolation,
+        End::Conflict,
+        End::Sync,
+        End::Lost,
+        End::Protocol,
+        End::Timeout,
+        End::ToolNotExecutable,
+        End::ToolNotFound,
+        End::Interrupted(1),
+        End::Interrupted(2),
+        End::Interrupted(15),
+    ];
+    let rows: Vec<Vec<&str>> = README
+        .lines()
+        .skip_while(|line| !line.starts_with("| code | class |"))
+        .skip(2)
+        .take_while(|line| line.starts_with('|'))
+        .map(|line| line.trim_matches('|').split('|').map(str::trim).collect())
+        .collect();
+    let numbers = |cell: &str| -> Vec<u8> { cell.split(" / ").filter_map(|number| number.parse().ok()).collect() };
+    for end in ends {
+        let code = end.code(ExitCodePolicy::Tool);
+        let row = rows
+            .iter()
+            .find(|row| numbers(row[0]).contains(&code))
+            .unwrap_or_else(|| panic!("{code} is not in the table"));
+        assert_eq!(row[1], end.class().word(), "{code}");
+    }
+    for class in Class::ALL {
+        assert!(rows.iter().any(|row| row[1] == class.word()), "{class:?}");
+    }
+    let told: usize = rows.iter().map(|row| numbers(row[0]).len()).sum();
+    assert_eq!(told, ends.len(), "the table names a code that no end has");
+}
+
+#[test]
+fn the_configs_of_the_readme_are_valid() {
+    let mut found = 0;
+    for block in README.split("```toml\n").skip(1) {
+        let toml = block.split("```").next().unwrap();
+        let project = Project::new(toml);
+        project.devshell(&["check"]).code(0);
+        found += 1;
+    }
+    assert!(found > 0);
+}
+
+#[test]
+fn the_commands_of_the_readme_are_commands() {
+    let project = Project::named("bare");
+    let block = README.split("## Commands").nth(1).unwrap().split("```").nth(1).unwrap();
+    for line in block.lines().filter_map(|line| line.strip_prefix("devshell ")) {
+        let command = line.split_whitespace().next().unwrap();
+        project.devshell(&[command, "--help"]).code(0);
+    }
+}
+
+#[test]
+fn the_test_command_of_the_readme_is_the_one_that_ci_runs() {
+    let ci = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/.ci/run")).unwrap();
+    assert!(README.contains("cargo test --locked"), "the README names it");
+    assert!(ci.contains("cargo test --locked"), ".ci/run runs it");
+}
