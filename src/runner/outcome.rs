@@ -10,8 +10,26 @@ pub struct Outcome {
     pub end: End,
     /// The tool that decided, if one did.
     pub tool: Option<String>,
+    /// The cause and its remedy, in words.
+    pub message: Option<String>,
     /// Id of the kept result.
     pub kept: Option<String>,
+}
+
+impl Outcome {
+    /// Without a failure the run succeeded.
+    pub(super) fn of(failure: Option<Failure>, kept: Option<String>) -> Self {
+        let (end, tool, message) = match failure {
+            None => (End::Ok, None, None),
+            Some(Failure { end, tool, message }) => (end, tool, message),
+        };
+        Self {
+            end,
+            tool,
+            message,
+            kept,
+        }
+    }
 }
 
 /// What decided that the run did not succeed. The first one stays.

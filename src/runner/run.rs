@@ -47,8 +47,8 @@ pub struct Runner<'a> {
 }
 
 impl<'a> Runner<'a> {
-    /// Runs the plan to its end. Never panics its way out of a started session: whatever a
-    /// state meets becomes the outcome, and the session is released.
+    /// Runs the plan to its end: whatever a state meets becomes the outcome, and a session that
+    /// was begun is released.
     pub fn run(
         plan: &'a Plan,
         setup: Setup,
@@ -71,18 +71,10 @@ impl<'a> Runner<'a> {
         for warning in &plan.warnings {
             emitter.warn(warning.clone());
         }
-        let opened = open(plan, &setup, &mut emitter, &cancel);
-        let (outcome, error) = match opened {
-            Err(failure) => (
-                Outcome {
-                    end: failure.end,
-                    tool: None,
-                    kept: None,
-                },
-                failure.message,
-            ),
+        let outcome = match open(plan, &setup, &mut emitter, &cancel) {
+            Err(failure) => Outcome::of(Some(failure), None),
             Ok((_lock, vfs, rules)) => {
-                let root = vfs.base().map_or_else(VfsPath::root, |(root, _)| root.clone());
+                let root = vfs.workspace();
                 let deadline = plan.run_timeout.and_then(|timeout| Instant::now().checked_add(timeout));
                 let mut runner = Runner {
                     plan,
@@ -100,31 +92,14 @@ impl<'a> Runner<'a> {
                 };
                 let kept = runner.pass();
                 emitter = runner.emitter;
-                match runner.failure {
-                    None => (
-                        Outcome {
-                            end: End::Ok,
-                            tool: None,
-                            kept,
-                        },
-                        None,
-                    ),
-                    Some(failure) => (
-                        Outcome {
-                            end: failure.end,
-                            tool: failure.tool,
-                            kept,
-                        },
-                        failure.message,
-                    ),
-                }
+                Outcome::of(runner.failure, kept)
             }
         };
         emitter.emit(EventBody::RunFinished {
             class: outcome.end.class(),
             exit_code: outcome.end.code(plan.exit_code),
             tool: outcome.tool.clone(),
-            error,
+            error: outcome.message.clone(),
             elapsed_ms: millis(emitter.elapsed()),
             kept: outcome.kept.clone(),
         });

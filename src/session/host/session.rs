@@ -1,6 +1,6 @@
 //! The host backend as the runner uses it.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::SyncSender;
 use std::time::Instant;
 
@@ -90,12 +90,7 @@ impl HostSandboxSession {
         let tree = vfs.workspace().under(&staging.tree());
         let pushed = workspace::push(vfs, &tree, &staging.index(), &rules, &|| cancel.is_raised())?;
         let report = &pushed.report;
-        for path in &report.specials {
-            cx.emitter.warn(format!(
-                "`{}` is a FIFO, a socket or a device and is not carried: the tools do not see it",
-                path.display()
-            ));
-        }
+        warn_of_specials(cx, &report.specials, "are not carried: the tools do not see them");
         cx.emitter.emit(EventBody::SyncFinished {
             direction: Direction::Push,
             files: report.files,
@@ -246,12 +241,7 @@ impl Session for HostSandboxSession {
         let cancel = cx.cancel;
         let pulled = workspace::pull(pushed, rules, vfs, Some(&staging.lease()), &|| cancel.is_raised())?;
         let report = &pulled.report;
-        for path in &report.specials {
-            cx.emitter.warn(format!(
-                "`{}` is a FIFO, a socket or a device and is not brought back",
-                path.display()
-            ));
-        }
+        warn_of_specials(cx, &report.specials, "are not brought back");
         cx.emitter.emit(EventBody::SyncFinished {
             direction: Direction::Pull,
             files: report.files,
@@ -267,6 +257,25 @@ impl Session for HostSandboxSession {
         self.view = None;
         Ok(())
     }
+}
+
+/// Names what is no file, folder or link; at most a few, for a tree may hold thousands.
+fn warn_of_specials(cx: &mut Context, specials: &[PathBuf], what: &str) {
+    const NAMED: usize = 5;
+    if specials.is_empty() {
+        return;
+    }
+    let named: Vec<String> = specials
+        .iter()
+        .take(NAMED)
+        .map(|path| format!("`{}`", path.display()))
+        .collect();
+    let more = match specials.len().saturating_sub(NAMED) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    cx.emitter
+        .warn(format!("FIFOs, sockets and devices {what}: {}{more}", named.join(", ")));
 }
 
 fn no_overlay() -> VmError {
