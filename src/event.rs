@@ -36,7 +36,7 @@ pub struct Event {
 pub enum EventBody {
     /// First event of every run.
     RunStarted {
-        /// Identifies this run; also the first part of a kept result's id.
+        /// Identifies this run.
         run_id: String,
         /// The workspace on the host, as text (lossy where it is not UTF-8).
         workspace: String,
@@ -171,7 +171,7 @@ pub enum EventBody {
         /// The tool that decided, if one did.
         #[serde(skip_serializing_if = "Option::is_none")]
         tool: Option<String>,
-        /// The cause and its remedy, in words, one line a link of the chain; none for a success.
+        /// The cause and its remedy, in words; none for a success.
         #[serde(skip_serializing_if = "Option::is_none")]
         error: Option<String>,
         /// Time of the whole run.

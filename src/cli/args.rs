@@ -18,7 +18,8 @@ Examples:
 Exit codes: 0 success and committed; a failed tool's own code (128+n for signal n);
 64 usage, 66/78 config, 69 backend, 70 bug, 71 isolation, 73 conflict, 74 sync,
 75 lost or locked, 76 protocol, 124 timeout, 126/127 not executable/not found,
-129/130/143 interrupted. After anything but 0 the workspace is untouched.";
+129/130/143 interrupted. After anything but 0 the workspace is untouched, unless
+`write_back = \"always\"` or `strategy = \"in_place\"` say otherwise.";
 
 /// Runs tools on a private view of a project tree and brings the result back, all or nothing.
 #[derive(Debug, Parser)]

@@ -58,13 +58,8 @@ pub(super) fn say_line(line: &str) {
 
 /// An answer on stdout. A reader that went away has read enough.
 pub(super) fn answer(text: &str) -> Result<u8, CliError> {
-    answer_bytes(text.as_bytes())
-}
-
-/// As [`answer`], for what may not be UTF-8.
-pub(super) fn answer_bytes(bytes: &[u8]) -> Result<u8, CliError> {
     let mut out = std::io::stdout().lock();
-    match out.write_all(bytes).and_then(|()| out.flush()) {
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(CliError::new(
             End::Sync,
             anyhow::Error::new(error).context("cannot write to stdout"),

@@ -7,6 +7,7 @@ mod clean;
 mod config;
 mod context;
 mod end;
+mod nested;
 mod plan;
 mod results;
 mod run;

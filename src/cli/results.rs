@@ -1,6 +1,7 @@
 //! `devshell results`: what failed runs left to look at.
 
 use std::fmt::Write as _;
+use std::io::Write as _;
 
 use crate::event::millis;
 use crate::exit::End;
@@ -12,6 +13,7 @@ use crate::workspace::{CommitError, Holder, LockError, WorkspaceLock};
 use super::args::{Layers, Results, ResultsCommand};
 use super::context::Loading;
 use super::end::{CliError, answer, say};
+use super::nested::inside_a_run;
 
 pub(super) fn results(command: &Results) -> Result<u8, CliError> {
     // Without a config the current folder is the workspace, as for `exec`.
@@ -37,7 +39,7 @@ fn list(plan: &Plan) -> Result<u8, CliError> {
         return answer(&format!("no kept results of {}\n", plan.workspace.display()));
     }
     let mut text = String::new();
-    for result in kept.iter().rev() {
+    for result in &kept {
         let ResultSummary {
             id,
             class,
@@ -59,12 +61,23 @@ fn list(plan: &Plan) -> Result<u8, CliError> {
 fn diff(plan: &Plan, id: Option<&str>) -> Result<u8, CliError> {
     let id = find(plan, id)?;
     let kept = results::load(&plan.places.state, &id).map_err(results_error)?;
-    let mut text = Vec::new();
-    results::diff(&kept, &plan.workspace, &mut text).map_err(results_error)?;
-    super::end::answer_bytes(&text)
+    let mut out = std::io::BufWriter::new(std::io::stdout().lock());
+    match results::diff(&kept, &plan.workspace, &mut out) {
+        Err(ResultsError::Output(error)) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(0),
+        diff => {
+            diff.map_err(results_error)?;
+            out.flush()
+                .map_err(|error| results_error(ResultsError::Output(error)))?;
+            Ok(0)
+        }
+    }
 }
 
 fn apply(plan: &Plan, id: Option<&str>) -> Result<u8, CliError> {
+    if inside_a_run(plan) {
+        let why = "a tool of a run of this workspace cannot apply a result: it would wait for its own run";
+        return Err(CliError::new(End::Usage, anyhow::anyhow!(why)));
+    }
     let cancel = Cancel::new();
     let _signals = forward_to(cancel.clone()).map_err(|error| CliError::new(End::Internal, error))?;
     let waiting = &mut |holder: &Holder| {
@@ -111,7 +124,7 @@ fn find(plan: &Plan, id: Option<&str>) -> Result<String, CliError> {
         return results::resolve(&plan.places.state, id).map_err(results_error);
     }
     let kept = results::list(&plan.places.state).map_err(|error| CliError::new(End::Sync, error))?;
-    match kept.last() {
+    match kept.first() {
         Some(newest) => Ok(newest.id.clone()),
         None => Err(CliError::new(
             End::Usage,

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, IsTerminal as _};
+use std::os::fd::AsFd;
 
 use anyhow::Context as _;
 
@@ -17,6 +18,7 @@ use crate::workspace::results;
 use super::args::{Exec, Output, Reports, Run};
 use super::context::{Loading, plan_error};
 use super::end::{CliError, say_line};
+use super::nested::inside_a_run;
 
 pub(super) fn run(command: &Run) -> u8 {
     let plan = || {
@@ -36,13 +38,13 @@ pub(super) fn exec(command: &Exec) -> u8 {
 /// Resolves the plan, opens the session and the reports, and runs.
 fn start(reports: &Reports, stdin: Stdin, plan: impl FnOnce() -> Result<Plan, CliError>) -> Result<u8, CliError> {
     let cancel = Cancel::new();
+    let mut plan = plan()?;
     let _signals = forward_to(cancel.clone())
         .context("cannot listen for signals")
         .map_err(|error| CliError::new(End::Internal, error))?;
-    let mut plan = plan()?;
     let setup = nested(&mut plan, stdin);
     let mut session = session::open(&plan).map_err(|error| CliError::new(error.end(None), error))?;
-    let mut sink = sink(reports)?;
+    let mut sink = sink(reports, &cancel)?;
     let outcome = Runner::run(&plan, setup, session.as_mut(), &mut sink, cancel);
     Ok(outcome.end.code(plan.exit_code))
 }
@@ -51,8 +53,7 @@ fn start(reports: &Reports, stdin: Stdin, plan: impl FnOnce() -> Result<Plan, Cl
 /// lock is the outer run's, and so is the transaction.
 fn nested(plan: &mut Plan, stdin: Stdin) -> Setup {
     let env: Vec<_> = std::env::vars_os().collect();
-    let key = &plan.places.key;
-    let inside = std::env::var("DEVSHELL_RUN_ID").is_ok_and(|outer| outer.split('/').next() == Some(key));
+    let inside = inside_a_run(plan);
     if inside && let Backend::Host(host) = &mut plan.backend {
         host.strategy = Strategy::InPlace;
         host.require = crate::plan::Require::None;
@@ -67,13 +68,13 @@ fn nested(plan: &mut Plan, stdin: Stdin) -> Setup {
 }
 
 /// The reporters that were asked for.
-fn sink(reports: &Reports) -> Result<Tee, CliError> {
+fn sink(reports: &Reports, cancel: &Cancel) -> Result<Tee, CliError> {
     let mut tee = Tee::default();
     if let Some(log) = event_log(reports)? {
         tee.push(Box::new(log));
     }
-    let out = Pipe::new(Box::new(io::stdout()));
-    let err = Pipe::new(Box::new(io::stderr()));
+    let out = pipe(io::stdout(), cancel);
+    let err = pipe(io::stderr(), cancel);
     let dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
     let moves = match reports.output {
         Output::Auto => io::stderr().is_terminal() && !dumb,
@@ -92,6 +93,16 @@ fn sink(reports: &Reports) -> Result<Tee, CliError> {
         )),
     });
     Ok(tee)
+}
+
+/// One of devshell's own streams, which lets the run go when a signal or a deadline wants it.
+fn pipe(stream: impl AsFd, cancel: &Cancel) -> Pipe {
+    let cancel = cancel.clone();
+    match stream.as_fd().try_clone_to_owned() {
+        Ok(stream) => Pipe::new(stream, move || cancel.wants_attention()),
+        // A stream that is closed has no reader.
+        Err(_) => Pipe::nowhere(),
+    }
 }
 
 fn event_log(reports: &Reports) -> Result<Option<EventLog<File>>, CliError> {
@@ -123,7 +134,7 @@ fn ended(reports: &Reports, result: Result<u8, CliError>) -> u8 {
         Emitter::new(&mut log).emit(finished.clone());
     }
     if reports.output == Output::Json {
-        let mut json = JsonReporter::new(Pipe::new(Box::new(io::stdout())), Pipe::new(Box::new(io::sink())));
+        let mut json = JsonReporter::new(pipe(io::stdout(), &Cancel::new()), Pipe::nowhere());
         Emitter::new(&mut json as &mut dyn EventSink).emit(finished);
     }
     error.say();

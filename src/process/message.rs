@@ -33,7 +33,7 @@ pub trait Running: Send {
 /// The caller's wish to stop, shared between the signal thread and everything that waits or
 /// works: walks ask [`Cancel::is_raised`] at each entry, a waiting loop is woken by a message.
 ///
-/// A clone shares the signals; [`Cancel::until`] and [`Cancel::beyond_now`] narrow what a clone
+/// A clone shares the signals; [`Cancel::until`] and [`Cancel::second`] narrow what a clone
 /// takes for a wish to stop.
 #[derive(Clone, Default)]
 pub struct Cancel {
@@ -47,6 +47,14 @@ struct CancelInner {
     count: AtomicUsize,
     first: AtomicUsize,
     waker: Mutex<Option<SyncSender<Message>>>,
+    attention: Mutex<Attention>,
+}
+
+/// What the waiting loop has already acted on.
+#[derive(Default)]
+struct Attention {
+    count: usize,
+    alarm: Option<Instant>,
 }
 
 impl Cancel {
@@ -65,12 +73,12 @@ impl Cancel {
         }
     }
 
-    /// The same wish, for work that the signals that came so far have caused: only a further
-    /// one counts.
+    /// The same wish, for work that a first signal asks for or at least does not make useless,
+    /// such as keeping what there is: only a further one counts.
     #[must_use]
-    pub fn beyond_now(&self) -> Self {
+    pub fn second(&self) -> Self {
         Self {
-            seen: self.count(),
+            seen: self.count().max(1),
             ..self.clone()
         }
     }
@@ -115,6 +123,19 @@ impl Cancel {
         }
     }
 
+    /// The waiting loop has acted on `count` signals and wants to be back at its wait by `alarm`.
+    pub(super) fn attended(&self, count: usize, alarm: Option<Instant>) {
+        *self.inner.attention.lock().unwrap_or_else(PoisonError::into_inner) = Attention { count, alarm };
+    }
+
+    /// Whether the waiting loop is wanted for something else: whoever writes what it hands out,
+    /// to a reader that does not read, has to let it go.
+    #[must_use]
+    pub fn wants_attention(&self) -> bool {
+        let attention = self.inner.attention.lock().unwrap_or_else(PoisonError::into_inner);
+        self.count() > attention.count || attention.alarm.is_some_and(|alarm| Instant::now() >= alarm)
+    }
+
     /// Whom to wake from now on.
     pub fn wake(&self, waker: Option<SyncSender<Message>>) {
         *self.inner.waker.lock().unwrap_or_else(PoisonError::into_inner) = waker;
@@ -137,11 +158,12 @@ mod tests {
     #[test]
     fn work_caused_by_a_signal_stops_only_at_the_next_one() {
         let cancel = Cancel::new();
+        let before = cancel.second();
         cancel.raise(2);
-        let later = cancel.beyond_now();
-        assert!(cancel.is_raised() && !later.is_raised());
+        let later = cancel.second();
+        assert!(cancel.is_raised() && !before.is_raised() && !later.is_raised());
         cancel.raise(2);
-        assert!(later.is_raised());
+        assert!(before.is_raised() && later.is_raised());
     }
 
     #[test]

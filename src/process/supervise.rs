@@ -85,7 +85,13 @@ pub fn supervise(
             Err(RecvTimeoutError::Disconnected) => return lost("nothing reports on the tool any more"),
         }
     };
+    let alarm = match watch.why {
+        Some(_) => Instant::now().checked_add(LEAK),
+        None => limits.deadline_of_run.map(|run| run.at),
+    };
+    cancel.attended(cancel.count(), alarm);
     let leaked = drain(messages, watch.open, on_output);
+    cancel.attended(cancel.count(), None);
     ToolEnd {
         exit: watch.judge(end.exit),
         leaked: leaked || end.leaked,
@@ -135,14 +141,16 @@ fn drain(messages: &Receiver<Message>, mut open: usize, on_output: &mut dyn FnMu
 
 /// Why a tool is being stopped.
 enum Why {
-    Cancelled,
+    /// By a signal, or, without one, because the run cannot go on.
+    Cancelled(Option<i32>),
     Deadline(String),
 }
 
 impl Why {
     fn text(&self) -> &str {
         match self {
-            Self::Cancelled => "interrupted",
+            Self::Cancelled(Some(_)) => "interrupted",
+            Self::Cancelled(None) => "the run is given up",
             Self::Deadline(text) => text,
         }
     }
@@ -183,9 +191,10 @@ impl<'a> Watch<'a> {
     /// Goes to the stage that is due.
     fn advance(&mut self, cancel: &Cancel, on_stage: &mut dyn FnMut(Stage)) {
         let now = Instant::now();
+        let signals = cancel.count();
         if let Progress::Running = self.progress
             && let Some(why) = if cancel.is_raised() {
-                Some(Why::Cancelled)
+                Some(Why::Cancelled(cancel.signal()))
             } else {
                 self.passed(now)
             }
@@ -207,6 +216,13 @@ impl<'a> Watch<'a> {
                 why: self.why.as_ref().map_or("", Why::text),
             });
         }
+        // Once it is being killed, nothing that is still to be written is worth a wait.
+        let alarm = if let Progress::Killing(since) = self.progress {
+            Some(since)
+        } else {
+            self.next_deadline()
+        };
+        cancel.attended(signals, alarm);
     }
 
     /// The moments at which a running tool has to be stopped.
@@ -262,7 +278,7 @@ impl<'a> Watch<'a> {
             (Some(Why::Deadline(text)), ToolExit::Success | ToolExit::Code(_) | ToolExit::Signal(_)) => {
                 ToolExit::TimedOut(text)
             }
-            (Some(Why::Cancelled), ToolExit::Code(_) | ToolExit::Signal(_)) => ToolExit::Cancelled,
+            (Some(Why::Cancelled(_)), ToolExit::Code(_) | ToolExit::Signal(_)) => ToolExit::Cancelled,
             (_, exit) => exit,
         }
     }

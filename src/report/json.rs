@@ -34,7 +34,9 @@ impl EventSink for JsonReporter {
                     self.err.write(format!("devshell: error: {error}\n").as_bytes())?;
                 }
                 let last = words::last_line_of(&event.body).unwrap_or_default();
-                self.err.write(format!("{last}\n").as_bytes())
+                self.err.write(format!("{last}\n").as_bytes())?;
+                self.out.finish()?;
+                self.err.finish().map(|_| ())
             }
             _ => Ok(()),
         }

@@ -1,39 +1,92 @@
-//! Standard output and standard error as a reader may close them.
+//! Standard output and standard error as their readers take them.
 
-use std::io::{self, Write};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
 
-/// A stream whose reader may go away (`devshell run | head -1`): what comes after that is
-/// dropped and the run goes on. Other failures, a full disk say, are returned.
+use crate::sys::output::write_some;
+
+/// How long one wait for the reader takes before the caller is asked again.
+const SLICE: Duration = Duration::from_millis(50);
+/// What may wait for a reader that does not read while the run has to go on.
+const MOST_PENDING: usize = 1 << 20;
+/// How long the end of the run waits for such a reader.
+const LAST_WAIT: Duration = Duration::from_secs(2);
+
+/// A stream to a reader that may go away or not read.
+///
+/// When it goes away (`devshell run | head -1`), what comes after that is dropped and the run
+/// goes on. While it does not read, the tool has to wait with it; but once the run is wanted for
+/// something else, a signal or a deadline, what is left is put aside and later tried again.
+/// Other failures, a full disk say, are returned.
 pub struct Pipe {
-    inner: Option<Box<dyn Write + Send>>,
+    stream: Option<OwnedFd>,
     at_line_start: bool,
+    wanted_elsewhere: Box<dyn Fn() -> bool + Send>,
+    pending: Vec<u8>,
+    dropped: usize,
 }
 
 impl Pipe {
-    /// Wraps a stream that stands at the start of a line.
-    pub fn new(inner: Box<dyn Write + Send>) -> Self {
+    /// A stream that stands at the start of a line; `wanted_elsewhere` says whether the run has
+    /// something better to do than to wait for the reader.
+    pub fn new(stream: OwnedFd, wanted_elsewhere: impl Fn() -> bool + Send + 'static) -> Self {
         Self {
-            inner: Some(inner),
+            stream: Some(stream),
             at_line_start: true,
+            wanted_elsewhere: Box::new(wanted_elsewhere),
+            pending: Vec::new(),
+            dropped: 0,
         }
     }
 
-    /// Writes bytes as they are and flushes.
+    /// A stream that nobody reads.
+    #[must_use]
+    pub fn nowhere() -> Self {
+        Self {
+            stream: None,
+            at_line_start: true,
+            wanted_elsewhere: Box::new(|| false),
+            pending: Vec::new(),
+            dropped: 0,
+        }
+    }
+
+    /// Writes bytes as they are.
     ///
     /// # Errors
     /// What the stream says, except that its reader has gone.
     pub fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        let (Some(inner), Some(last)) = (&mut self.inner, bytes.last()) else {
+        let Some(last) = bytes.last() else {
             return Ok(());
         };
         self.at_line_start = *last == b'\n';
-        match inner.write_all(bytes).and_then(|()| inner.flush()) {
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
-                self.inner = None;
-                Ok(())
-            }
-            result => result,
+        if !self.pending.is_empty() {
+            let pending = std::mem::take(&mut self.pending);
+            let rest = self.push(&pending, None)?.len();
+            self.pending = pending[pending.len() - rest..].to_vec();
         }
+        // Order comes before everything: nothing overtakes what is put aside.
+        let rest = if self.pending.is_empty() {
+            self.push(bytes, None)?.to_vec()
+        } else {
+            bytes.to_vec()
+        };
+        let room = MOST_PENDING.saturating_sub(self.pending.len());
+        let kept = rest.len().min(room);
+        self.pending.extend_from_slice(&rest[..kept]);
+        self.dropped += rest.len() - kept;
+        Ok(())
+    }
+
+    /// Tries for a short time to write what was put aside; gives how many bytes nobody took.
+    ///
+    /// # Errors
+    /// As [`Self::write`].
+    pub fn finish(&mut self) -> io::Result<usize> {
+        let pending = std::mem::take(&mut self.pending);
+        let rest = self.push(&pending, Some(Instant::now() + LAST_WAIT))?.len();
+        Ok(std::mem::take(&mut self.dropped) + rest)
     }
 
     /// Whether the last byte written ended a line.
@@ -41,30 +94,73 @@ impl Pipe {
     pub fn at_line_start(&self) -> bool {
         self.at_line_start
     }
+
+    /// Writes until all is written or the wait is to end; gives the rest.
+    fn push<'b>(&mut self, mut bytes: &'b [u8], until: Option<Instant>) -> io::Result<&'b [u8]> {
+        while let (Some(stream), false) = (&self.stream, bytes.is_empty()) {
+            match write_some(stream, bytes, SLICE) {
+                Ok(0) if until.map_or_else(|| (self.wanted_elsewhere)(), |until| Instant::now() >= until) => {
+                    return Ok(bytes);
+                }
+                Ok(written) => bytes = &bytes[written..],
+                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => self.stream = None,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(&[])
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    struct Fails(io::ErrorKind);
-
-    impl Write for Fails {
-        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
-            Err(self.0.into())
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
+    use std::io::Read as _;
+    use std::os::fd::AsFd as _;
 
     #[test]
     fn a_reader_that_went_away_is_no_failure_and_a_full_disk_is() {
-        let mut gone = Pipe::new(Box::new(Fails(io::ErrorKind::BrokenPipe)));
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let mut gone = Pipe::new(writer.into(), || false);
         assert!(gone.write(b"a").is_ok());
         assert!(gone.write(b"b").is_ok());
-        let mut full = Pipe::new(Box::new(Fails(io::ErrorKind::StorageFull)));
+        let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let mut full = Pipe::new(full.into(), || false);
         assert_eq!(full.write(b"a").unwrap_err().kind(), io::ErrorKind::StorageFull);
+    }
+
+    #[test]
+    fn a_stream_that_does_not_block_loses_nothing() {
+        let (mut reader, writer) = std::io::pipe().unwrap();
+        rustix::fs::fcntl_setfl(writer.as_fd(), rustix::fs::OFlags::NONBLOCK).unwrap();
+        let sent: Vec<u8> = (0..500_000_u32).map(|n| (n % 251) as u8).collect();
+        let read = std::thread::spawn(move || {
+            let mut bytes = Vec::new();
+            reader.read_to_end(&mut bytes).unwrap();
+            bytes
+        });
+        let mut pipe = Pipe::new(writer.into(), || false);
+        pipe.write(&sent).unwrap();
+        assert_eq!(pipe.finish().unwrap(), 0);
+        drop(pipe);
+        assert!(read.join().unwrap() == sent);
+    }
+
+    #[test]
+    fn a_reader_that_does_not_read_holds_nobody_who_is_wanted_elsewhere() {
+        let (mut reader, writer) = std::io::pipe().unwrap();
+        let mut pipe = Pipe::new(writer.into(), || true);
+        let sent = vec![b'x'; 3 << 20];
+        pipe.write(&sent).unwrap();
+        pipe.write(b"end").unwrap();
+        let read = std::thread::spawn(move || {
+            let mut bytes = Vec::new();
+            reader.read_to_end(&mut bytes).unwrap();
+            bytes.len()
+        });
+        let lost = pipe.finish().unwrap();
+        drop(pipe);
+        assert!(lost > 0);
+        assert_eq!(read.join().unwrap() + lost, sent.len() + 3);
     }
 }

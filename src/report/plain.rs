@@ -198,11 +198,20 @@ impl EventSink for PlainReporter {
                 }
                 if let Some(kept) = kept {
                     self.say(&format!(
-                        "the workspace is untouched; the result is kept: `devshell results diff {kept}` shows it, `devshell results apply {kept}` applies it"
+                        "the result is kept: `devshell results diff {kept}` shows it, `devshell results apply {kept}` applies it"
                     ))?;
                 }
                 let last = last_line_of(&event.body).unwrap_or_default();
-                self.say(last.trim_start_matches("devshell: "))
+                self.say(last.trim_start_matches("devshell: "))?;
+                let lost = self.out.finish()?;
+                if lost > 0 {
+                    // Nobody reads stdout; somebody may still read this.
+                    self.say(&format!(
+                        "warning: {lost} bytes of output were dropped, nobody read them"
+                    ))?;
+                    self.say(last.trim_start_matches("devshell: "))?;
+                }
+                self.err.finish().map(|_| ())
             }
         }
     }

@@ -22,10 +22,11 @@ impl Runner<'_> {
         let start = Instant::now();
         // After an interrupt the shutdown itself is what was asked for: only a further signal
         // stops it.
-        let cancel = self.cancel.beyond_now();
+        let cancel = self.cancel.second();
         let mut cx = Context {
             emitter: &mut self.emitter,
             cancel: &cancel,
+            lock: self.lock.as_ref(),
         };
         let collected = if self.ready {
             self.session.collect(&mut self.vfs, &mut cx).map(Some)
@@ -49,14 +50,10 @@ impl Runner<'_> {
 
     /// Commits, or keeps the result aside; gives the id of a kept result.
     pub(super) fn write_back(&mut self, mut baseline: Baseline) -> Option<String> {
+        self.note_stop();
         if matches!(baseline, Baseline::RealTree) || self.vfs.changes().next().is_none() {
             self.write_back_finished(WriteBackState::None, 0, 0, Vec::new());
             return None;
-        }
-        if self.failure.is_none()
-            && let Some(failure) = self.stop_reason()
-        {
-            self.fail(failure);
         }
         let due = match (self.plan.write_back, &self.failure) {
             (WriteBack::Never, _) => false,
@@ -66,10 +63,14 @@ impl Runner<'_> {
         };
         if !due {
             let kept = self.keep(&baseline);
-            self.write_back_finished(WriteBackState::Kept, 0, 0, Vec::new());
+            let state = if kept.is_some() {
+                WriteBackState::Kept
+            } else {
+                WriteBackState::None
+            };
+            self.write_back_finished(state, 0, 0, Vec::new());
             return kept;
         }
-        let cancel = self.cancel.beyond_now();
         let area = self.plan.places.commit_area();
         let done = workspace::commit(
             &mut self.vfs,
@@ -77,7 +78,7 @@ impl Runner<'_> {
             &self.plan.workspace,
             &area,
             &self.rules,
-            &|| cancel.is_raised(),
+            &|| self.cancel.is_raised(),
         );
         match done {
             Ok(report) => {
@@ -120,7 +121,7 @@ impl Runner<'_> {
             tool,
         };
         let places = &self.plan.places;
-        let cancel = self.cancel.beyond_now();
+        let cancel = self.cancel.second();
         let kept = results::keep(
             &mut self.vfs,
             baseline,

@@ -6,6 +6,7 @@
 
 mod finish;
 mod outcome;
+mod output;
 mod run;
 mod tools;
 

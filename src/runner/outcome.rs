@@ -53,6 +53,12 @@ impl Failure {
         }
     }
 
+    /// Whether it decides over a tool's failure that came before it: what devshell itself could
+    /// not do and an interrupt say that the rest is not known.
+    pub(super) fn outweighs_tools(&self) -> bool {
+        self.tool.is_none() || matches!(self.end, End::Interrupted(_) | End::Lost)
+    }
+
     /// What a tool's end means for the run, `None` for a success.
     /// A cancelled tool decides nothing by itself: the caller knows who cancelled it.
     pub(super) fn of_tool(tool: &str, exit: &ToolExit) -> Option<Self> {
@@ -73,7 +79,7 @@ impl Failure {
     }
 }
 
-/// An error and its sources, one line each. A source that its error already repeats is left out.
+/// An error and its sources in one line. A source that its error already repeats is left out.
 pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();

@@ -44,6 +44,8 @@ pub struct Runner<'a> {
     pub(super) opened: bool,
     /// What decides; the first failure stays.
     pub(super) failure: Option<Failure>,
+    /// Last, so that the workspace is free only when everything else has been let go.
+    pub(super) lock: Option<WorkspaceLock>,
 }
 
 impl<'a> Runner<'a> {
@@ -73,7 +75,7 @@ impl<'a> Runner<'a> {
         }
         let outcome = match open(plan, &setup, &mut emitter, &cancel) {
             Err(failure) => Outcome::of(Some(failure), None),
-            Ok((_lock, vfs, rules)) => {
+            Ok((lock, vfs, rules)) => {
                 let root = vfs.workspace();
                 let deadline = plan.run_timeout.and_then(|timeout| Instant::now().checked_add(timeout));
                 let mut runner = Runner {
@@ -82,6 +84,7 @@ impl<'a> Runner<'a> {
                     session,
                     emitter,
                     cancel,
+                    lock,
                     vfs,
                     rules,
                     root,
@@ -112,6 +115,7 @@ impl<'a> Runner<'a> {
             self.prepare();
         }
         self.run_tools();
+        self.note_stop();
         let baseline = self.shut_down();
         match baseline {
             Some(baseline) => self.write_back(baseline),
@@ -137,6 +141,7 @@ impl<'a> Runner<'a> {
         let mut cx = Context {
             emitter: &mut self.emitter,
             cancel: &cancel,
+            lock: self.lock.as_ref(),
         };
         let result = self.session.ensure_ready(&self.vfs, &self.root, &mut cx);
         match result {
@@ -195,6 +200,16 @@ impl<'a> Runner<'a> {
         })
     }
 
+    /// Lets a wish to stop decide that came while nothing asked for it, also when every tool
+    /// has succeeded in spite of it.
+    pub(super) fn note_stop(&mut self) {
+        if !self.failure.as_ref().is_some_and(Failure::outweighs_tools)
+            && let Some(failure) = self.stop_reason()
+        {
+            self.fail(failure);
+        }
+    }
+
     /// The end by `run.timeout`.
     pub(super) fn run_timed_out(&self) -> Failure {
         let limit = humantime::format_duration(self.plan.run_timeout.unwrap_or_default());
@@ -219,14 +234,14 @@ impl<'a> Runner<'a> {
     /// Records a failure. The first one decides, but what devshell itself could not do and an
     /// interrupt outweigh a tool's failure that came before them: the rest is not known then.
     pub(super) fn fail(&mut self, failure: Failure) {
-        let weighs =
-            |failure: &Failure| failure.tool.is_none() || matches!(failure.end, End::Interrupted(_) | End::Lost);
         let told = match &mut self.failure {
             None => {
                 self.failure = Some(failure);
                 None
             }
-            Some(first) if weighs(&failure) && !weighs(first) => std::mem::replace(first, failure).message,
+            Some(first) if failure.outweighs_tools() && !first.outweighs_tools() => {
+                std::mem::replace(first, failure).message
+            }
             Some(_) => failure.message,
         };
         if let Some(message) = told {

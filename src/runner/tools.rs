@@ -11,6 +11,7 @@ use crate::process::{Limits, RunDeadline, Stage, ToolCommand, ToolEnd, ToolExit,
 use crate::vfs::VfsPath;
 
 use super::outcome::Failure;
+use super::output::Tails;
 use super::run::Runner;
 
 /// How many messages may wait: with chunks of 64 KiB a few MiB, then the tool waits.
@@ -163,7 +164,12 @@ impl Runner<'_> {
                 };
                 // One closure at a time may hold the emitter, so output and stages share a cell.
                 let emitter = std::cell::RefCell::new(&mut self.emitter);
+                let mut tails = Tails::default();
                 let mut output = |stream: Stream, bytes: Vec<u8>| {
+                    let bytes = tails.whole(stream, bytes);
+                    if bytes.is_empty() {
+                        return;
+                    }
                     let mut emitter = emitter.borrow_mut();
                     let lost_before = emitter.failure().is_some();
                     emitter.emit(EventBody::ToolOutput {
@@ -177,7 +183,15 @@ impl Runner<'_> {
                     }
                 };
                 let mut stage = |stage: Stage| emitter.borrow_mut().warn(words(&tool.name, &stage));
-                supervise(running, &messages, &limits, &self.cancel, &mut output, &mut stage)
+                let end = supervise(running, &messages, &limits, &self.cancel, &mut output, &mut stage);
+                for (stream, bytes) in tails.rest() {
+                    self.emitter.emit(EventBody::ToolOutput {
+                        tool: tool.name.clone(),
+                        stream,
+                        data: OutputData(bytes),
+                    });
+                }
+                end
             }
         };
         self.cancel.wake(None);

@@ -245,5 +245,6 @@ fn quietly<T>(step: impl FnOnce(&mut Context) -> T) -> T {
     step(&mut Context {
         emitter: &mut emitter,
         cancel: &cancel,
+        lock: None,
     })
 }

@@ -11,7 +11,7 @@ use crate::event::Emitter;
 use crate::plan::Require;
 use crate::process::{Cancel, Message, Running, ToolCommand};
 use crate::vfs::{Vfs, VfsPath};
-use crate::workspace::Baseline;
+use crate::workspace::{Baseline, WorkspaceLock};
 
 pub use error::VmError;
 pub use holder::SessionHolder;
@@ -23,6 +23,9 @@ pub struct Context<'a, 'e> {
     pub emitter: &'a mut Emitter<'e>,
     /// The caller's wish to stop, looked at wherever it works long.
     pub cancel: &'a Cancel,
+    /// The lock of the workspace; on this host it must not be free before everything that the
+    /// tools started has ended, however devshell itself ends.
+    pub lock: Option<&'a WorkspaceLock>,
 }
 
 /// What `ensure_ready` reached.

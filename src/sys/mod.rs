@@ -5,4 +5,5 @@ pub(crate) mod explain;
 pub(crate) mod fs;
 #[cfg(target_os = "linux")]
 pub(crate) mod keeper;
+pub(crate) mod output;
 pub(crate) mod signals;

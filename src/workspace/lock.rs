@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
@@ -20,7 +20,13 @@ const TICKS: f64 = 100.0;
 /// a file in it, and holds across users.
 #[derive(Debug)]
 pub struct WorkspaceLock {
-    _folder: OwnedFd,
+    folder: OwnedFd,
+}
+
+impl AsFd for WorkspaceLock {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.folder.as_fd()
+    }
 }
 
 /// Who holds a workspace, as far as it can be seen.
@@ -85,7 +91,7 @@ impl WorkspaceLock {
         };
         let folder = fs::open_dir(root).map_err(io)?;
         if fs::try_lock(&folder).map_err(io)? {
-            return Ok(Self { _folder: folder });
+            return Ok(Self { folder });
         }
         on_wait(&holder_of(&folder));
         let limit = timeout.filter(|limit| !limit.is_zero());
@@ -106,7 +112,7 @@ impl WorkspaceLock {
         loop {
             let wait = until.map_or(LOOK, |until| until.saturating_duration_since(Instant::now()).min(LOOK));
             match receiver.recv_timeout(wait) {
-                Ok(Ok(folder)) => return Ok(Self { _folder: folder }),
+                Ok(Ok(folder)) => return Ok(Self { folder }),
                 Ok(Err(error)) => return Err(io(error)),
                 Err(RecvTimeoutError::Disconnected) => return Err(io(io::Error::other("the waiting thread ended"))),
                 Err(RecvTimeoutError::Timeout) => {}

@@ -44,7 +44,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("workspace", &["vfs", "sys"]),
     ("vfs", &["sys"]),
     ("guest_fs", &["vfs"]),
-    ("report", &["event", "exit", "quote"]),
+    ("report", &["event", "exit", "quote", "sys"]),
     ("event", &["exit"]),
     ("exit", &[]),
     ("quote", &[]),

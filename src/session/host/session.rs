@@ -1,5 +1,6 @@
 //! The host backend as the runner uses it.
 
+use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::SyncSender;
 use std::time::Instant;
@@ -158,15 +159,20 @@ impl Session for HostSandboxSession {
             mount: !mounts.is_empty(),
             pid: true,
         };
+        // Until the last tool has ended, nobody else may have the tree or the copy.
+        let mut keep = Vec::new();
+        if let Some(lock) = cx.lock {
+            keep.push(lock.as_fd().try_clone_to_owned().map_err(no_keeper)?);
+        }
+        if let Some(copy) = &view.copy {
+            keep.extend(copy.staging.lock().map_err(no_keeper)?);
+        }
         let spec = KeeperSpec {
             mounts,
             namespaces,
-            keep: Vec::new(),
+            keep,
         };
-        let (keeper, less) = Keeper::start_best(&spec).map_err(|error| VmError::Sandbox {
-            message: "the process that keeps the tools could not be started".to_owned(),
-            source: Some(std::io::Error::other(error)),
-        })?;
+        let (keeper, less) = Keeper::start_best(&spec).map_err(|error| no_keeper(std::io::Error::other(error)))?;
         let isolation = keeper.isolation();
         if isolation.mount
             && let Some((workspace, folder)) = vfs.base()
@@ -276,6 +282,13 @@ fn warn_of_specials(cx: &mut Context, specials: &[PathBuf], what: &str) {
     };
     cx.emitter
         .warn(format!("FIFOs, sockets and devices {what}: {}{more}", named.join(", ")));
+}
+
+fn no_keeper(source: std::io::Error) -> VmError {
+    VmError::Sandbox {
+        message: "the process that keeps the tools could not be started".to_owned(),
+        source: Some(source),
+    }
 }
 
 fn no_overlay() -> VmError {

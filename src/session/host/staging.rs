@@ -1,11 +1,14 @@
 //! The folder of the `copy` strategy.
 
 use std::any::Any;
-use std::fs::File;
+use std::fs::{File, TryLockError};
 use std::io;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use crate::sys::fs::remove_tree;
 
@@ -23,7 +26,12 @@ pub(super) struct Staging {
     /// Holds `tree` and the index.
     folder: PathBuf,
     lease: Arc<dyn Any + Send + Sync>,
+    /// The lock of a folder that stays; held by the lease, too.
+    lock: Option<Arc<File>>,
 }
+
+/// How long the tools of a run that was killed may take to end and let the folder go.
+const LAST_BREATH: Duration = Duration::from_secs(5);
 
 impl Staging {
     /// Makes the folder and takes the lease.
@@ -36,22 +44,27 @@ impl Staging {
                 let folder = tempfile::Builder::new().prefix("devshell-").tempdir()?.keep();
                 Ok(Self {
                     lease: Arc::new(Temporary(folder.clone())),
+                    lock: None,
                     folder,
                 })
             }
             StagingPlace::Fixed(folder) => {
-                crate::sys::fs::make_private_dirs(folder)?;
-                let lock = File::open(folder)?;
-                lock.try_lock().map_err(|error| match error {
-                    std::fs::TryLockError::WouldBlock => io::ErrorKind::WouldBlock.into(),
-                    std::fs::TryLockError::Error(error) => error,
-                })?;
+                let lock = Arc::new(locked(folder)?);
                 Ok(Self {
                     folder: folder.clone(),
-                    lease: Arc::new(lock),
+                    lease: Arc::<File>::clone(&lock),
+                    lock: Some(lock),
                 })
             }
         }
+    }
+
+    /// The lock, for a process that must end before it is free.
+    pub(super) fn lock(&self) -> io::Result<Option<OwnedFd>> {
+        self.lock
+            .as_ref()
+            .map(|lock| lock.as_fd().try_clone_to_owned())
+            .transpose()
     }
 
     /// Where the tree lies: below it a Vfs path stands as it is.
@@ -79,6 +92,31 @@ impl Staging {
     pub(super) fn lease(&self) -> Arc<dyn Any + Send + Sync> {
         Arc::clone(&self.lease)
     }
+}
+
+/// Opens and locks a folder that is there: `clean` may take it away in between.
+fn locked(folder: &Path) -> io::Result<File> {
+    let start = Instant::now();
+    loop {
+        crate::sys::fs::make_private_dirs(folder)?;
+        let lock = File::open(folder)?;
+        match lock.try_lock() {
+            Ok(()) if is_at(&lock, folder) => return Ok(lock),
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) if start.elapsed() < LAST_BREATH => {
+                std::thread::sleep(Duration::from_millis(5))
+            }
+            Err(TryLockError::WouldBlock) => return Err(io::ErrorKind::WouldBlock.into()),
+            Err(TryLockError::Error(error)) => return Err(error),
+        }
+    }
+}
+
+fn is_at(file: &File, path: &Path) -> bool {
+    let (Ok(open), Ok(there)) = (file.metadata(), path.metadata()) else {
+        return false;
+    };
+    (open.dev(), open.ino()) == (there.dev(), there.ino())
 }
 
 /// A folder that goes with the last reference to it. tempfile's own cannot remove what lies in

@@ -269,10 +269,11 @@ impl<'a> Keeper<'a> {
         reply(self.socket, &record);
     }
 
-    /// Ends everything. As init it is enough to go: the kernel ends the namespace.
+    /// Ends everything. As init it would be enough to go, but the kernel closes a dying init's
+    /// descriptors, locks among them, before it ends the namespace.
     fn end_all(&mut self) {
         let limit = Instant::now() + KILL;
-        while self.reach != Reach::Namespace && !self.reap() && Instant::now() < limit {
+        while !self.reap() && Instant::now() < limit {
             self.reach.kill(self.tool);
             let mut watched = [PollFd::from_borrowed_fd(self.children.as_fd(), PollFlags::IN)];
             let _ = poll(&mut watched, Some(&timespec(KILL_AGAIN)));

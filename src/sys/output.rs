@@ -1,0 +1,42 @@
+//! Writing to a stream whose reader may be slow, or not read at all.
+
+use std::io;
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::FileType;
+use rustix::io::Errno;
+
+/// How much a pipe takes at once without a wait when it says that it takes something (PIPE_BUF).
+const PIPE_PIECE: usize = 4096;
+/// A terminal promises less.
+const TERMINAL_PIECE: usize = 256;
+
+/// Writes the beginning of `bytes`, as much as goes without a wait, and gives how much that was;
+/// waits at most `wait` for the stream to take anything, and gives 0 when it does not. Whether
+/// the descriptor blocks does not matter: it may be shared with programs that changed that.
+///
+/// # Errors
+/// What the system says of the write.
+pub(crate) fn write_some(stream: impl AsFd, bytes: &[u8], wait: Duration) -> io::Result<usize> {
+    let piece = match FileType::from_raw_mode(rustix::fs::fstat(&stream)?.st_mode) {
+        FileType::RegularFile => bytes.len(),
+        FileType::CharacterDevice => bytes.len().min(TERMINAL_PIECE),
+        _ => bytes.len().min(PIPE_PIECE),
+    };
+    let wait = Timespec {
+        tv_sec: 0,
+        tv_nsec: i64::from(wait.subsec_nanos()),
+    };
+    let mut watched = [PollFd::new(&stream, PollFlags::OUT)];
+    match poll(&mut watched, Some(&wait)) {
+        Ok(0) | Err(Errno::INTR) => return Ok(0),
+        Ok(_) => {}
+        Err(error) => return Err(error.into()),
+    }
+    match rustix::io::write(&stream, &bytes[..piece]) {
+        Err(Errno::AGAIN | Errno::INTR) => Ok(0),
+        written => Ok(written?),
+    }
+}
