@@ -93,7 +93,11 @@ fn results_are_listed_shown_and_dropped_and_at_most_three_stay() {
     }
     let list = project.devshell(&["results", "list"]).code(0).out();
     assert_eq!(ids.iter().filter(|id| list.contains(*id)).count(), 3, "{list}");
-    assert!(list.contains(&ids[4]));
+    assert!(list.find(&ids[4]) < list.find(&ids[3]), "the newest first: {list}");
+    assert!(
+        project.devshell(&["results", "diff"]).code(0).out().contains("+4"),
+        "the newest is meant"
+    );
     assert!(
         project
             .devshell(&["results", "diff", &ids[4]])

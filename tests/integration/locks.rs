@@ -147,3 +147,39 @@ fn a_lock_of_a_run_that_was_killed_is_free() {
     wait_for(|| second.child.try_wait().unwrap().is_some(), "the second run");
     second.end().code(0);
 }
+
+#[test]
+fn a_run_id_that_was_left_over_takes_nothing_away() {
+    let project = Project::new("");
+    let ran = project.devshell(&["exec", "--", "sh", "-c", "echo $DEVSHELL_RUN_ID"]);
+    let id = ran.code(0).out().trim().to_owned();
+    let mut command = project.command(["exec", "--", "sh", "-c", "echo half > half; exit 1"]);
+    command.env("DEVSHELL_RUN_ID", id);
+    crate::support::finish(command)
+        .code(1)
+        .says("DEVSHELL_RUN_ID")
+        .says("copy");
+    assert!(!project.exists("half"));
+}
+
+#[test]
+fn a_result_is_not_applied_by_a_tool_of_a_run_of_the_same_workspace() {
+    let project = Project::new("");
+    project
+        .devshell(&["exec", "--write-back", "never", "--", "touch", "kept"])
+        .code(0);
+    let program = crate::support::devshell();
+    for strategy in ["copy", "in_place"] {
+        let set = format!("vm.host.strategy={strategy}");
+        let ran = project.devshell(&[
+            "exec",
+            "--set",
+            &set,
+            "--",
+            program.to_str().unwrap(),
+            "results",
+            "apply",
+        ]);
+        ran.code(64).says("its own run");
+    }
+}

@@ -183,3 +183,26 @@ fn a_run_that_never_began_ends_its_event_file_too() {
         );
     }
 }
+
+#[test]
+fn a_full_stdout_ends_the_run_with_74_whatever_the_tool_did() {
+    for script in ["echo out", "echo out; echo x > x"] {
+        let project = Project::new("");
+        let mut command = project.command(["exec", "--", "sh", "-c", script]);
+        command.stdout(std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap());
+        finish(command).code(74).says("class=sync").says("No space left");
+        assert!(!project.exists("x"));
+    }
+}
+
+#[test]
+fn text_stays_text_in_the_events_wherever_the_pipe_cut_it() {
+    let project = Project::new("");
+    let script = "printf x; i=0; while [ $i -lt 40000 ]; do printf 'é€'; i=$((i+1)); done";
+    let ran = project.devshell(&["exec", "--output", "json", "--", "sh", "-c", script]);
+    let mut text = String::new();
+    for output in events(&ran.code(0).out(), "tool_output") {
+        text.push_str(output["text"].as_str().unwrap_or_else(|| panic!("{output}")));
+    }
+    assert!(text == format!("x{}", "é€".repeat(40_000)));
+}

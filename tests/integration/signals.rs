@@ -152,3 +152,75 @@ fn an_interrupt_while_waiting_for_the_lock_ends_at_once() {
     first.signal("TERM");
     first.end().code(143);
 }
+
+#[test]
+fn an_interrupt_decides_also_when_the_tool_makes_a_success_of_it() {
+    for strategy in ["copy", "in_place"] {
+        for change in ["true", "echo changed > file"] {
+            let (project, marker) = project_that(&format!("trap '{change}; exit 0' TERM\nsleep 300 & wait"), "");
+            let set = format!("vm.host.strategy={strategy}");
+            let running = project.start_until(&["run", "--set", &set], &marker);
+            running.signal("TERM");
+            running.end().code(143).says("class=interrupted");
+        }
+    }
+}
+
+#[test]
+fn a_first_signal_while_the_result_is_collected_does_not_throw_it_away() {
+    let project = Project::new("");
+    let marker = project.beside("started");
+    let script = format!(
+        "for d in a b c d e f g h; do mkdir $d; for i in $(seq 1500); do echo > $d/$i; done; done; touch {}",
+        marker.display()
+    );
+    project.write(
+        "devshell.toml",
+        format!("[[tool]]\nname = \"many\"\nscript = '''{script}'''\n"),
+    );
+    let before = project.tree();
+    let running = project.start_until(&["run"], &marker);
+    running.signal("INT");
+    let ran = running.end();
+    // The signal may come just after the commit; then the run succeeded.
+    if ran.status.code() != Some(0) {
+        ran.code(130);
+        assert_eq!(project.tree(), before);
+        let diff = project.devshell(&["results", "diff", ran.kept()]);
+        assert!(diff.code(0).out().contains("A h/1500"));
+    }
+}
+
+#[test]
+fn a_reader_that_does_not_read_holds_up_neither_deadlines_nor_signals() {
+    let toml = "[run]\ngrace_period = \"200ms\"\n[[tool]]\nname = \"loud\"\nscript = \"yes\"\ntimeout = \"500ms\"\n";
+    let project = Project::new(toml);
+    // Nobody reads this stdout until the end.
+    let child = project.command(["run"]).spawn().unwrap();
+    let mut running = crate::support::Running { child };
+    wait_for(|| running.child.try_wait().unwrap().is_some(), "the timeout");
+    running.end().code(124).says("bytes of output were dropped");
+
+    let (project, marker) = project_that("yes", "");
+    let mut running = project.start_until(&["run"], &marker);
+    std::thread::sleep(Duration::from_millis(300));
+    running.signal("TERM");
+    wait_for(
+        || running.child.try_wait().unwrap().is_some(),
+        "the end after the signal",
+    );
+    running.end().code(143);
+}
+
+#[test]
+fn the_workspace_is_free_only_when_the_last_tool_of_a_killed_run_has_ended() {
+    let mark = format!("34{}", std::process::id());
+    let tools = format!("for i in 1 2 3 4 5 6 7 8 9; do setsid sleep {mark} & done; sleep {mark}");
+    let (project, marker) = project_that(&tools, "");
+    let running = project.start_until(&["run"], &marker);
+    wait_for(|| processes_with(&mark).len() >= 10, "all sleeps");
+    running.signal("KILL");
+    running.end();
+    project.devshell(&["exec", "--", "true"]).code(0);
+    assert_eq!(processes_with(&mark), Vec::<u32>::new());
+}
