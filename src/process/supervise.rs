@@ -216,11 +216,10 @@ impl<'a> Watch<'a> {
                 why: self.why.as_ref().map_or("", Why::text),
             });
         }
-        // Once it is being killed, nothing that is still to be written is worth a wait.
-        let alarm = if let Progress::Killing(since) = self.progress {
-            Some(since)
-        } else {
-            self.next_deadline()
+        // Once it is being stopped, a reader that does not read is not worth a wait.
+        let alarm = match self.progress {
+            Progress::Running => self.next_deadline(),
+            Progress::Stopping(_) | Progress::Killing(_) => Some(now),
         };
         cancel.attended(signals, alarm);
     }

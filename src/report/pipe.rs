@@ -25,6 +25,8 @@ pub struct Pipe {
     wanted_elsewhere: Box<dyn Fn() -> bool + Send>,
     pending: Vec<u8>,
     dropped: usize,
+    /// Whether the last wait was in vain: then no second one while the run is wanted elsewhere.
+    stuck: bool,
 }
 
 impl Pipe {
@@ -37,6 +39,7 @@ impl Pipe {
             wanted_elsewhere: Box::new(wanted_elsewhere),
             pending: Vec::new(),
             dropped: 0,
+            stuck: false,
         }
     }
 
@@ -49,6 +52,7 @@ impl Pipe {
             wanted_elsewhere: Box::new(|| false),
             pending: Vec::new(),
             dropped: 0,
+            stuck: false,
         }
     }
 
@@ -98,11 +102,19 @@ impl Pipe {
     /// Writes until all is written or the wait is to end; gives the rest.
     fn push<'b>(&mut self, mut bytes: &'b [u8], until: Option<Instant>) -> io::Result<&'b [u8]> {
         while let (Some(stream), false) = (&self.stream, bytes.is_empty()) {
-            match write_some(stream, bytes, SLICE) {
-                Ok(0) if until.map_or_else(|| (self.wanted_elsewhere)(), |until| Instant::now() >= until) => {
-                    return Ok(bytes);
+            let give_up = || until.map_or_else(|| (self.wanted_elsewhere)(), |until| Instant::now() >= until);
+            let wait = if self.stuck && give_up() { Duration::ZERO } else { SLICE };
+            match write_some(stream, bytes, wait) {
+                Ok(0) => {
+                    self.stuck = true;
+                    if give_up() {
+                        return Ok(bytes);
+                    }
                 }
-                Ok(written) => bytes = &bytes[written..],
+                Ok(written) => {
+                    self.stuck = false;
+                    bytes = &bytes[written..];
+                }
                 Err(error) if error.kind() == io::ErrorKind::BrokenPipe => self.stream = None,
                 Err(error) => return Err(error),
             }
