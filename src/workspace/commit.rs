@@ -15,6 +15,7 @@ mod work;
 
 use std::collections::HashSet;
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::{Path, PathBuf};
 
 use crate::sys::fs;
@@ -28,6 +29,8 @@ use plan::plan;
 use steps::{Planned, Step};
 use tree::{Standing, Tree};
 use work::Work;
+
+pub use work::unfinished_commits;
 
 /// What a commit did.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -192,14 +195,31 @@ pub fn commit(
     let outcome = check(vfs, baseline).and_then(|planned| {
         work.bring(vfs, &planned, cancel)?;
         // What changed while contents were copied is seen by a second look.
-        check(vfs, baseline)
+        let planned = check(vfs, baseline)?;
+        work.mark()?;
+        Ok(planned)
     });
     let planned = match outcome {
         Ok(planned) => planned,
         Err(failure) => return Err(abandon(work, failure, Vec::new())),
     };
     let mut applier = Applier::new(&root, target, &work, baseline, vfs.workspace());
-    match applier.run(&planned) {
+    let ran = catch_unwind(AssertUnwindSafe(|| applier.run(&planned)));
+    let ran = match ran {
+        Ok(ran) => ran,
+        Err(panic) => {
+            let failures = applier.undo();
+            learn_ctimes(&planned, &vfs.workspace(), baseline, &Tree::new(&root, target));
+            let failure = SyncError::Io {
+                action: "apply the result to",
+                path: target.to_owned(),
+                source: std::io::Error::other("a defect of devshell"),
+            };
+            abandon(work, failure.into(), failures);
+            resume_unwind(panic);
+        }
+    };
+    match ran {
         Ok(()) => {
             applier.discard_undo_copies();
             work.remove();
@@ -240,6 +260,8 @@ fn abandon(work: Work, failure: Failure, mut failures: Vec<SyncError>) -> Commit
         work.remove();
         return failure.into();
     }
+    // Also where only contents could not be given back: they lie nowhere else.
+    let _ = work.mark();
     let source = match failure {
         Failure::Sync(error) => error,
         Failure::Conflict(paths) => SyncError::Io {

@@ -110,26 +110,64 @@ fn the_same_holds_when_the_state_lies_on_another_file_system() {
 }
 
 #[test]
-fn undo_copies_of_a_killed_commit_are_not_thrown_away() {
-    let (bench, mut vfs, mut pulled) = rich();
-    let area = Path::new("/dev/shm");
-    if area.metadata().map(|meta| meta.dev()).ok() == bench.temp.path().metadata().map(|meta| meta.dev()).ok() {
-        return skipped("needs /dev/shm on a file system of its own");
+fn originals_that_a_killed_commit_had_replaced_are_not_thrown_away() {
+    for in_workspace in [true, false] {
+        let (bench, mut vfs, mut pulled) = rich();
+        let area = bench.temp.path().join("area");
+        let work = if in_workspace {
+            bench.real(COMMIT_DIR)
+        } else {
+            area.join("commit-1-0")
+        };
+        put(&work.join("applying"), "");
+        put(&work.join("new/0"), "the only copy");
+        put(&area.join("commit-2-0/new/0"), "of no worth");
+        assert_eq!(super::unfinished_commits(&area, &bench.real("")), [work.clone()]);
+        let before = snapshot(&bench.real(""));
+        let Err(CommitError::Io(error)) = bench.commit(&mut vfs, &mut pulled.baseline) else {
+            panic!("it was committed");
+        };
+        let source = std::error::Error::source(&error).unwrap().to_string();
+        assert!(source.contains(work.to_str().unwrap()), "{source}");
+        assert_eq!(snapshot(&bench.real("")), before);
+        assert_eq!(fs::read(work.join("new/0")).unwrap(), b"the only copy");
+
+        fs::remove_file(work.join("applying")).unwrap();
+        bench.commit(&mut vfs, &mut pulled.baseline).unwrap();
+        assert!(fs::read_dir(&area).unwrap().next().is_none());
+        assert_eq!(bench.real(COMMIT_DIR).exists(), in_workspace);
     }
-    let area = tempfile::tempdir_in(area).unwrap();
-    let left = bench.real(COMMIT_DIR).join("old/0");
-    put(&left, "the only copy");
+}
+
+#[test]
+fn while_steps_are_done_the_work_folder_is_marked_and_not_after() {
+    let (bench, mut vfs, mut pulled) = rich();
+    let (area, target) = (bench.temp.path().join("area"), bench.real(""));
+    let seen = std::rc::Rc::new(std::cell::Cell::new(0));
+    let (places, count) = ((area.clone(), target.clone()), std::rc::Rc::clone(&seen));
+    fault::ON_STEP.set(Some(Box::new(move |_| {
+        assert_eq!(super::unfinished_commits(&places.0, &places.1).len(), 1);
+        count.set(count.get() + 1);
+    })));
+    bench.commit(&mut vfs, &mut pulled.baseline).unwrap();
+    fault::ON_STEP.set(None);
+    assert!(seen.get() > 12, "{}", seen.get());
+    assert!(super::unfinished_commits(&area, &target).is_empty());
+}
+
+#[test]
+fn a_panic_in_the_middle_of_a_commit_is_undone_and_goes_on() {
+    let (bench, mut vfs, mut pulled) = rich();
     let before = snapshot(&bench.real(""));
-    let outcome = super::commit(
-        &mut vfs,
-        &mut pulled.baseline,
-        &bench.real(""),
-        area.path(),
-        &bench.rules,
-        &|| false,
-    );
-    assert!(matches!(outcome, Err(CommitError::Io(_))), "{outcome:?}");
+    fault::ON_STEP.set(Some(Box::new(|step| assert!(step != 9, "a test asked for this"))));
+    let commit = std::panic::AssertUnwindSafe(|| bench.commit(&mut vfs, &mut pulled.baseline));
+    assert!(std::panic::catch_unwind(commit).is_err());
+    fault::ON_STEP.set(None);
     assert_eq!(snapshot(&bench.real("")), before);
+    let area = bench.temp.path().join("area");
+    assert!(fs::read_dir(&area).unwrap().next().is_none());
+    // The contents are back where the Vfs has them.
+    bench.commit(&mut vfs, &mut pulled.baseline).unwrap();
 }
 
 /// Mounts a small tmpfs until it is dropped.

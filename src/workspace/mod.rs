@@ -29,7 +29,7 @@ use std::collections::BTreeMap;
 use crate::sys::fs::{Stamp, Time};
 use crate::vfs::VfsPath;
 
-pub use commit::{CommitError, CommitReport, Conflict, ConflictReason, commit};
+pub use commit::{CommitError, CommitReport, Conflict, ConflictReason, commit, unfinished_commits};
 pub use error::SyncError;
 pub use index::Index;
 pub use lock::{Holder, LockError, WorkspaceLock};
