@@ -75,7 +75,7 @@ pub enum CommitError {
 /// A path on which the workspace and the result disagree.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Conflict {
-    /// Relative to the workspace.
+    /// Relative to the workspace; empty for the workspace's folder itself, which is shown as `.`.
     pub path: PathBuf,
     /// In which way.
     pub reason: ConflictReason,
@@ -110,7 +110,12 @@ impl fmt::Display for ConflictReason {
 
 impl fmt::Display for Conflict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "`{}` {}", self.path.display(), self.reason)
+        let path = if self.path.as_os_str().is_empty() {
+            Path::new(".")
+        } else {
+            &self.path
+        };
+        write!(f, "`{}` {}", path.display(), self.reason)
     }
 }
 
@@ -177,6 +182,15 @@ pub fn commit(
         return Ok(CommitReport::default());
     };
     let root = fs::open_dir(target).at("open", target).map_err(CommitError::Io)?;
+    let stat = fs::stat_fd(&root).at("look at", target).map_err(CommitError::Io)?;
+    if baseline.root.is_some_and(|before| !before.is(&stat)) {
+        return Err(CommitError::Conflict {
+            paths: vec![Conflict {
+                path: PathBuf::new(),
+                reason: ConflictReason::Changed,
+            }],
+        });
+    }
     let check = |vfs: &Vfs, baseline: &IndexBaseline| -> Result<Planned, Failure> {
         stop_if(cancel)?;
         let planned = plan(vfs, baseline, &root, target, rules, cancel)?;

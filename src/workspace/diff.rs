@@ -249,9 +249,12 @@ impl Planner<'_> {
                 || wanted.mode.is_some_and(|mode| mode != staged.mode())
                 || wanted.mtime.is_some_and(|mtime| mtime != staged.mtime());
             let fresh = Entry::new(*base.unwrap_or(staged), staged, true);
-            // A folder's own ctime and inode tell nothing: the old entry may stay.
-            let same =
-                entry.filter(|entry| entry.source.same_folder(&fresh.source) && entry.staged_mode == fresh.staged_mode);
+            // A folder's own ctime tells nothing: the old entry may stay.
+            let same = entry.filter(|entry| {
+                entry.source.ino == fresh.source.ino
+                    && entry.source.same_folder(&fresh.source)
+                    && entry.staged_mode == fresh.staged_mode
+            });
             self.keep(row, Some(same.copied().unwrap_or(fresh)));
             self.enter(row, path, false, finish);
             return;

@@ -122,7 +122,10 @@ fn originals_that_a_killed_commit_had_replaced_are_not_thrown_away() {
         put(&work.join("applying"), "");
         put(&work.join("new/0"), "the only copy");
         put(&area.join("commit-2-0/new/0"), "of no worth");
-        assert_eq!(super::unfinished_commits(&area, &bench.real("")), [work.clone()]);
+        assert_eq!(
+            super::unfinished_commits(&area, &bench.real("")),
+            std::slice::from_ref(&work)
+        );
         let before = snapshot(&bench.real(""));
         let Err(CommitError::Io(error)) = bench.commit(&mut vfs, &mut pulled.baseline) else {
             panic!("it was committed");
@@ -168,6 +171,62 @@ fn a_panic_in_the_middle_of_a_commit_is_undone_and_goes_on() {
     assert!(fs::read_dir(&area).unwrap().next().is_none());
     // The contents are back where the Vfs has them.
     bench.commit(&mut vfs, &mut pulled.baseline).unwrap();
+}
+
+#[test]
+fn another_folder_in_the_workspaces_place_is_a_conflict() {
+    let (bench, mut vfs, mut pulled) = rich();
+    fs::rename(bench.real(""), bench.temp.path().join("w.old")).unwrap();
+    fs::create_dir(bench.real("")).unwrap();
+    let error = bench.commit(&mut vfs, &mut pulled.baseline).unwrap_err();
+    assert_eq!(error.to_string(), "the workspace changed during the run: `.` changed");
+    assert!(fs::read_dir(bench.real("")).unwrap().next().is_none());
+    // The run's own folder takes the result, wherever it was meanwhile.
+    fs::remove_dir(bench.real("")).unwrap();
+    fs::rename(bench.temp.path().join("w.old"), bench.real("")).unwrap();
+    bench.commit(&mut vfs, &mut pulled.baseline).unwrap();
+}
+
+#[test]
+fn another_folder_on_the_way_is_a_conflict() {
+    // The second round has an index of the first, which knew another folder by that name.
+    for rounds in 1..=2 {
+        let bench = Bench::new();
+        bench.write("a/d/old", "before");
+        let mut outcome = None;
+        for round in 1..=rounds {
+            let (mut vfs, mut pulled) = bench.run(|bench| put(&bench.staged("a/d/new"), &format!("{round}")));
+            if round == rounds {
+                fs::rename(bench.real("a/d"), bench.real("a/e")).unwrap();
+                fs::create_dir(bench.real("a/d")).unwrap();
+            }
+            outcome = Some(bench.commit(&mut vfs, &mut pulled.baseline));
+            if round < rounds {
+                let times = bench.real("a/d").metadata().unwrap().modified().unwrap();
+                fs::rename(bench.real("a/d"), bench.real("a/moved")).unwrap();
+                fs::create_dir(bench.real("a/d")).unwrap();
+                fs::File::open(bench.real("a/d")).unwrap().set_modified(times).unwrap();
+            }
+        }
+        let Some(Err(CommitError::Conflict { paths })) = outcome else {
+            panic!("{rounds}: {outcome:?}");
+        };
+        assert_eq!(paths[0].to_string(), "`a/d` changed");
+        assert!(fs::read_dir(bench.real("a/d")).unwrap().next().is_none());
+    }
+}
+
+#[test]
+fn a_folder_that_took_anothers_place_before_the_run_is_no_conflict() {
+    let bench = Bench::new();
+    bench.write("d/x", "before");
+    bench.run_and_commit(|bench| put(&bench.staged("d/x"), "first"));
+    let times = bench.real("d").metadata().unwrap().modified().unwrap();
+    fs::rename(bench.real("d"), bench.real("e")).unwrap();
+    bench.write("d/x", "again");
+    fs::File::open(bench.real("d")).unwrap().set_modified(times).unwrap();
+    bench.run_and_commit(|bench| put(&bench.staged("d/x"), "second"));
+    assert_eq!(fs::read(bench.real("d/x")).unwrap(), b"second");
 }
 
 /// Mounts a small tmpfs until it is dropped.

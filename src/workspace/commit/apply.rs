@@ -157,7 +157,7 @@ impl<'a> Applier<'a> {
             let below = path.join(&child);
             let known = vfs_path(&self.workspace, &below)
                 .ok()
-                .and_then(|path| self.baseline.known.get(&path).copied().flatten());
+                .and_then(|path| self.baseline.before(&path));
             match known {
                 Some(known) if self.is_known(&folder, &child, &below, &known)? => {}
                 _ => return Ok(false),

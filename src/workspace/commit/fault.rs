@@ -1,11 +1,14 @@
 //! Faults that tests ask for. Outside of tests there are none.
 
 #[cfg(test)]
+type OnStep = Option<Box<dyn Fn(usize)>>;
+
+#[cfg(test)]
 thread_local! {
     /// The step before which a commit of this thread fails.
     pub(crate) static FAIL_AT: std::cell::Cell<Option<usize>> = const { std::cell::Cell::new(None) };
     /// What happens besides before each step of a commit of this thread.
-    pub(crate) static ON_STEP: std::cell::RefCell<Option<Box<dyn Fn(usize)>>> = const { std::cell::RefCell::new(None) };
+    pub(crate) static ON_STEP: std::cell::RefCell<OnStep> = const { std::cell::RefCell::new(None) };
     /// Whether the file system of this thread's commits cannot exchange.
     pub(crate) static NO_EXCHANGE: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
 }
