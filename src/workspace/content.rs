@@ -106,6 +106,15 @@ pub(crate) fn dress_file(file: impl AsFd, mode: u32, mtime: Option<Time>, owner:
     mtime.map_or(Ok(()), |mtime| fs::set_mtime_fd(file, mtime))
 }
 
+/// The outcome of setting a folder's time. Only its owner may do that, while others may write in
+/// it all the same, and the time is not worth a failure.
+pub(crate) fn if_allowed(set: io::Result<()>) -> io::Result<()> {
+    match set {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+        other => other,
+    }
+}
+
 /// Whether two open files hold the same bytes.
 pub(crate) fn same_bytes(a: &OwnedFd, b: &OwnedFd, cancel: CancelFn) -> io::Result<bool> {
     let (mut left, mut right) = (vec![0; 128 * 1024], vec![0; 128 * 1024]);

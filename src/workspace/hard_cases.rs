@@ -229,6 +229,28 @@ fn a_folder_that_took_anothers_place_before_the_run_is_no_conflict() {
     assert_eq!(fs::read(bench.real("d/x")).unwrap(), b"second");
 }
 
+#[test]
+fn a_folder_in_which_a_file_was_only_replaced_keeps_its_time() {
+    for no_exchange in [false, true] {
+        let bench = Bench::new();
+        bench.write("d/x", "before");
+        let long_ago = std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_000_000_000);
+        for folder in ["d", ""] {
+            fs::File::open(bench.real(folder))
+                .unwrap()
+                .set_modified(long_ago)
+                .unwrap();
+        }
+        fault::NO_EXCHANGE.set(no_exchange);
+        bench.run_and_commit(|bench| fs::write(bench.staged("d/x"), "after").unwrap());
+        fault::NO_EXCHANGE.set(false);
+        assert_eq!(fs::read(bench.real("d/x")).unwrap(), b"after");
+        for folder in ["d", ""] {
+            assert_eq!(bench.real(folder).metadata().unwrap().modified().unwrap(), long_ago);
+        }
+    }
+}
+
 /// Mounts a small tmpfs until it is dropped.
 struct Mount(std::path::PathBuf);
 

@@ -10,7 +10,7 @@ use std::rc::Rc;
 use crate::sys::fs::{self, CopyMemory, Kind, Stamp, Time};
 use crate::vfs::{VfsPath, is_absent};
 use crate::workspace::IndexBaseline;
-use crate::workspace::content::dress_file;
+use crate::workspace::content::{dress_file, if_allowed};
 use crate::workspace::error::At as _;
 use crate::workspace::overlay::vfs_path;
 
@@ -300,7 +300,7 @@ impl<'a> Applier<'a> {
             if !is_new {
                 self.times.entry(path.to_owned()).or_insert(now.mtime());
             }
-            fs::set_mtime_at(&*parent, name, mtime).at("set the time of", full)?;
+            if_allowed(fs::set_mtime_at(&*parent, name, mtime)).at("set the time of", full)?;
         }
         Ok(())
     }

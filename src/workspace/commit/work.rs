@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use crate::sys::fs::{self, CopyMemory, Kind};
 use crate::vfs::{Content, Node, Vfs, VfsPath, is_absent};
-use crate::workspace::content::{dress_file, move_content, put};
+use crate::workspace::content::{dress_file, if_allowed, move_content, put};
 use crate::workspace::error::{At as _, stop_if};
 use crate::workspace::overlay::vfs_path;
 use crate::workspace::{COMMIT_DIR, CancelFn, SyncError};
@@ -221,7 +221,7 @@ fn unnoticed<T>(folder: &OwnedFd, in_workspace: bool, act: impl FnOnce() -> io::
         fs::set_mode_fd(folder, before.mode() | 0o300)?;
     }
     let outcome = act();
-    fs::set_mtime_fd(folder, before.mtime())?;
+    if_allowed(fs::set_mtime_fd(folder, before.mtime()))?;
     if closed {
         fs::set_mode_fd(folder, before.mode())?;
     }
