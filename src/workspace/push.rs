@@ -191,13 +191,14 @@ fn settle(newest: Time, cancel: CancelFn) -> Result<(), SyncError> {
     Ok(())
 }
 
-/// Whether a source seen now with this stamp cannot change later without its stamp changing.
-pub(super) fn is_settled(stamp: &Stamp) -> bool {
+/// Whether a source that had this stamp at the time `looked`, or later, cannot have changed since
+/// `looked` without its stamp changing.
+pub(super) fn is_settled(stamp: &Stamp, looked: Time) -> bool {
     let ctime = stamp.ctime();
     let margin = if ctime.nanos() == 0 {
         Duration::from_secs(2)
     } else {
         Duration::from_millis(20)
     };
-    ctime.plus(margin) < Time::now()
+    ctime.plus(margin) < looked
 }
