@@ -8,9 +8,9 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use crate::sys::fs::{self, Kind, Stamp};
-use crate::vfs::{Content, FileNode, Lease, Node, Vfs, VfsPath, is_absent, open_parent};
+use crate::vfs::{Content, FileNode, Lease, Node, Vfs, VfsPath, is_absent, open_content, open_parent};
 
-use super::content::{holds_bytes, open_content, same_bytes};
+use super::content::{holds_bytes, same_bytes};
 use super::error::{At as _, stop_if};
 use super::index::Entry;
 use super::overlay::vfs_path;

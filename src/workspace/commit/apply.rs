@@ -10,7 +10,7 @@ use std::rc::Rc;
 use crate::sys::fs::{self, CopyMemory, Kind, Stamp, Time};
 use crate::vfs::{VfsPath, is_absent};
 use crate::workspace::IndexBaseline;
-use crate::workspace::content::{dress_file, if_allowed};
+use crate::workspace::content::{dress_file, if_allowed, slot_name};
 use crate::workspace::error::At as _;
 use crate::workspace::overlay::vfs_path;
 
@@ -18,7 +18,7 @@ use super::fault;
 use super::steps::{Planned, Step};
 use super::tree::Tree;
 use super::undo::{Done, Slot};
-use super::work::{Work, slot_name};
+use super::work::Work;
 use super::{Conflict, ConflictReason, Failure};
 
 /// Carries out the steps of one commit.

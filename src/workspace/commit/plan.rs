@@ -6,8 +6,8 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use crate::sys::fs::{self, Kind, Stamp};
-use crate::vfs::{Content, Node, Vfs, VfsPath, is_absent};
-use crate::workspace::content::{holds_bytes, open_content, same_bytes};
+use crate::vfs::{Content, Node, Vfs, VfsPath, is_absent, open_content};
+use crate::workspace::content::{holds_bytes, same_bytes};
 use crate::workspace::error::{At as _, stop_if};
 use crate::workspace::overlay::vfs_path;
 use crate::workspace::{CancelFn, Class, IndexBaseline, Rules, SyncError};

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use crate::sys::fs::{self, CopyMemory, Kind};
 use crate::vfs::{Content, Node, Vfs, VfsPath, is_absent};
-use crate::workspace::content::{dress_file, if_allowed, move_content, put};
+use crate::workspace::content::{dress_file, if_allowed, move_content, put, slot_name};
 use crate::workspace::error::{At as _, stop_if};
 use crate::workspace::overlay::vfs_path;
 use crate::workspace::{COMMIT_DIR, CancelFn, SyncError};
@@ -35,11 +35,6 @@ pub(super) struct Work {
     pub(super) old: OwnedFd,
     /// Contents that were moved here, with the place that they came from.
     moved: Vec<(u32, PathBuf)>,
-}
-
-/// The name of a slot.
-pub(super) fn slot_name(slot: u32) -> OsString {
-    slot.to_string().into()
 }
 
 impl Work {

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::sys::fs::{Stamp, Time};
 use crate::vfs::{Content, FileNode, Node, Vfs, VfsPath};
+use crate::workspace::content::slot_name;
 use crate::workspace::index::{checked_body, read_limited, with_checksum};
 use crate::workspace::overlay::vfs_path;
 use crate::workspace::{IndexBaseline, RootId, Rules};
@@ -60,11 +61,6 @@ enum WireNode {
         mtime: Option<Time>,
     },
     Deleted,
-}
-
-/// The name of a content.
-pub(super) fn slot_name(slot: u32) -> OsString {
-    slot.to_string().into()
 }
 
 impl Manifest {
