@@ -8,6 +8,8 @@ mod content;
 mod diff;
 mod error;
 #[cfg(test)]
+mod guards;
+#[cfg(test)]
 mod hard_cases;
 mod index;
 mod lock;

@@ -45,8 +45,8 @@ impl Work {
         let area_fd = fs::open_dir(area).at("open", area)?;
         if let Some(path) = unfinished_commits(area, target).into_iter().next() {
             let why = format!(
-                "a run ended in the middle of its commit; what it had replaced lies in `{}`: put it back into the \
-                 workspace where it is needed, then remove that folder",
+                "a run ended in the middle of its commit; what it had replaced lies in `{}` (in a folder on a mount \
+                 of its own: there, as `{COMMIT_DIR}-*`): put back what is needed, then remove that folder",
                 path.display()
             );
             return Err(io::Error::other(why)).at("begin a commit beside", path);
