@@ -210,7 +210,7 @@ pub fn commit(
         work.bring(vfs, &planned, cancel)?;
         // What changed while contents were copied is seen by a second look.
         let planned = check(vfs, baseline)?;
-        work.mark()?;
+        work.mark(&planned.steps)?;
         Ok(planned)
     });
     let planned = match outcome {
@@ -275,7 +275,9 @@ fn abandon(work: Work, failure: Failure, mut failures: Vec<SyncError>) -> Commit
         return failure.into();
     }
     // Also where only contents could not be given back: they lie nowhere else.
-    let _ = work.mark();
+    if !work.is_marked() {
+        let _ = work.mark(&[]);
+    }
     let source = match failure {
         Failure::Sync(error) => error,
         Failure::Conflict(paths) => SyncError::Io {

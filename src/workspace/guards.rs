@@ -47,7 +47,18 @@ fn while_steps_are_done_the_work_folder_is_marked_and_not_after() {
     let seen = std::rc::Rc::new(std::cell::Cell::new(0));
     let (places, count) = ((area.clone(), target.clone()), std::rc::Rc::clone(&seen));
     fault::ON_STEP.set(Some(Box::new(move |_| {
-        assert_eq!(super::unfinished_commits(&places.0, &places.1).len(), 1);
+        let unfinished = super::unfinished_commits(&places.0, &places.1);
+        let listed = fs::read_to_string(unfinished[0].join("applying")).unwrap();
+        assert!(
+            listed
+                .lines()
+                .any(|line| line.starts_with("new/") && line.ends_with(" replace"))
+        );
+        assert!(
+            listed
+                .lines()
+                .any(|line| line.starts_with("old/") && line.ends_with(" gone"))
+        );
         count.set(count.get() + 1);
     })));
     bench.commit(&mut vfs, &mut pulled.baseline).unwrap();

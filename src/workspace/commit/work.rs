@@ -13,7 +13,7 @@ use crate::workspace::error::{At as _, stop_if};
 use crate::workspace::overlay::vfs_path;
 use crate::workspace::{COMMIT_DIR, CancelFn, SyncError};
 
-use super::steps::Planned;
+use super::steps::{Planned, Step};
 
 /// Up to this many files are brought to the disk one by one; more with the whole file system.
 const FSYNC_EACH: usize = 16;
@@ -46,7 +46,8 @@ impl Work {
         if let Some(path) = unfinished_commits(area, target).into_iter().next() {
             let why = format!(
                 "a run ended in the middle of its commit; what it had replaced lies in `{}` (in a folder on a mount \
-                 of its own: there, as `{COMMIT_DIR}-*`): put back what is needed, then remove that folder",
+                 of its own: there, as `{COMMIT_DIR}-*`), listed in its file `{MARK}`: \
+                 put back what is needed, then remove that folder",
                 path.display()
             );
             return Err(io::Error::other(why)).at("begin a commit beside", path);
@@ -178,10 +179,22 @@ impl Work {
     }
 
     /// From here on the folder may hold the only copies of originals: it outlives this process
-    /// until [`Work::remove`].
-    pub(super) fn mark(&self) -> Result<(), SyncError> {
+    /// until [`Work::remove`]. The mark says which slot is for which path, to put originals back by hand.
+    pub(super) fn mark(&self, steps: &[Step]) -> Result<(), SyncError> {
+        let mut places = Vec::new();
+        for step in steps {
+            let (part, slot, path) = match step {
+                Step::Trash { path, slot, .. } => ("old", slot, path),
+                Step::Replace { path, slot, .. } => ("new", slot, path),
+                _ => continue,
+            };
+            places.extend_from_slice(format!("{part}/{slot} ").as_bytes());
+            places.extend_from_slice(path.as_os_str().as_bytes());
+            places.push(b'\n');
+        }
         let mark = || {
             let file = fs::create_file(&self.fd, OsStr::new(MARK), 0o600)?;
+            fs::write_all(&file, &places)?;
             fs::sync_file(&file)?;
             for folder in [&self.fd, &self.parent] {
                 match fs::sync_file(folder) {
@@ -192,6 +205,10 @@ impl Work {
             Ok(())
         };
         mark().at("write to", self.path())
+    }
+
+    pub(super) fn is_marked(&self) -> bool {
+        is_marked(&self.parent, &self.name)
     }
 
     /// Removes the folder, for a commit that is done or undone. What fails stays for the next commit or `clean`.
