@@ -14,3 +14,4 @@ pub use path::{PathError, VfsPath};
 pub use tree::{Metadata, Vfs};
 
 pub(crate) use base::{Base, is_absent, open_parent};
+pub(crate) use node::open_content;

@@ -2,8 +2,12 @@
 
 use std::any::Any;
 use std::fmt;
-use std::path::PathBuf;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+use crate::sys::fs;
 
 use super::Time;
 
@@ -80,6 +84,14 @@ impl Content {
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
+}
+
+/// Opens the file that a [`Content::File`] names; no link is followed.
+pub(crate) fn open_content(path: &Path) -> io::Result<OwnedFd> {
+    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+        return Err(io::ErrorKind::InvalidInput.into());
+    };
+    fs::open_file_forced(&fs::open_absolute(parent)?, name)
 }
 
 impl fmt::Debug for Content {

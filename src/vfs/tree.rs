@@ -6,8 +6,7 @@ use std::io::Read as _;
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
 
-use crate::sys::fs;
-
+use super::node::open_content;
 use super::{Base, Content, Kind, Node, Time, VfsError, VfsPath};
 
 /// The workspace as devshell sees it: a base (a host folder, read lazily, or nothing) plus
@@ -251,12 +250,8 @@ fn read_content(content: &Content) -> Result<Vec<u8>, VfsError> {
         Content::Bytes(bytes) => Ok(bytes.to_vec()),
         Content::File { path, .. } => {
             let read = || {
-                let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
-                    return Err(std::io::ErrorKind::InvalidInput.into());
-                };
-                let folder = fs::open_absolute(parent)?;
                 let mut bytes = Vec::new();
-                std::fs::File::from(fs::open_file_forced(&folder, name)?).read_to_end(&mut bytes)?;
+                std::fs::File::from(open_content(path)?).read_to_end(&mut bytes)?;
                 Ok(bytes)
             };
             read().map_err(|source| VfsError::Io {

@@ -15,6 +15,7 @@ mod work;
 
 use std::collections::HashSet;
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::{Path, PathBuf};
 
 use crate::sys::fs;
@@ -28,6 +29,8 @@ use plan::plan;
 use steps::{Planned, Step};
 use tree::{Standing, Tree};
 use work::Work;
+
+pub use work::unfinished_commits;
 
 /// What a commit did.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -72,7 +75,7 @@ pub enum CommitError {
 /// A path on which the workspace and the result disagree.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Conflict {
-    /// Relative to the workspace.
+    /// Relative to the workspace; empty for the workspace's folder itself, which is shown as `.`.
     pub path: PathBuf,
     /// In which way.
     pub reason: ConflictReason,
@@ -107,7 +110,12 @@ impl fmt::Display for ConflictReason {
 
 impl fmt::Display for Conflict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "`{}` {}", self.path.display(), self.reason)
+        let path = if self.path.as_os_str().is_empty() {
+            Path::new(".")
+        } else {
+            &self.path
+        };
+        write!(f, "`{}` {}", path.display(), self.reason)
     }
 }
 
@@ -174,6 +182,15 @@ pub fn commit(
         return Ok(CommitReport::default());
     };
     let root = fs::open_dir(target).at("open", target).map_err(CommitError::Io)?;
+    let stat = fs::stat_fd(&root).at("look at", target).map_err(CommitError::Io)?;
+    if baseline.root.is_some_and(|before| !before.is(&stat)) {
+        return Err(CommitError::Conflict {
+            paths: vec![Conflict {
+                path: PathBuf::new(),
+                reason: ConflictReason::Changed,
+            }],
+        });
+    }
     let check = |vfs: &Vfs, baseline: &IndexBaseline| -> Result<Planned, Failure> {
         stop_if(cancel)?;
         let planned = plan(vfs, baseline, &root, target, rules, cancel)?;
@@ -192,14 +209,31 @@ pub fn commit(
     let outcome = check(vfs, baseline).and_then(|planned| {
         work.bring(vfs, &planned, cancel)?;
         // What changed while contents were copied is seen by a second look.
-        check(vfs, baseline)
+        let planned = check(vfs, baseline)?;
+        work.mark(&planned.steps)?;
+        Ok(planned)
     });
     let planned = match outcome {
         Ok(planned) => planned,
         Err(failure) => return Err(abandon(work, failure, Vec::new())),
     };
     let mut applier = Applier::new(&root, target, &work, baseline, vfs.workspace());
-    match applier.run(&planned) {
+    let ran = catch_unwind(AssertUnwindSafe(|| applier.run(&planned)));
+    let ran = match ran {
+        Ok(ran) => ran,
+        Err(panic) => {
+            let failures = applier.undo();
+            learn_ctimes(&planned, &vfs.workspace(), baseline, &Tree::new(&root, target));
+            let failure = SyncError::Io {
+                action: "apply the result to",
+                path: target.to_owned(),
+                source: std::io::Error::other("a defect of devshell"),
+            };
+            abandon(work, failure.into(), failures);
+            resume_unwind(panic);
+        }
+    };
+    match ran {
         Ok(()) => {
             applier.discard_undo_copies();
             work.remove();
@@ -239,6 +273,10 @@ fn abandon(work: Work, failure: Failure, mut failures: Vec<SyncError>) -> Commit
     if failures.is_empty() {
         work.remove();
         return failure.into();
+    }
+    // Also where only contents could not be given back: they lie nowhere else.
+    if !work.is_marked() {
+        let _ = work.mark(&[]);
     }
     let source = match failure {
         Failure::Sync(error) => error,

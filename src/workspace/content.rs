@@ -1,12 +1,12 @@
 //! Putting a change's content into a folder, and comparing contents.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use crate::sys::fs::{self, CopyMemory, Time};
-use crate::vfs::{Content, Node};
+use crate::vfs::{Content, Node, open_content};
 
 use super::error::At as _;
 use super::{CancelFn, SyncError};
@@ -59,12 +59,9 @@ pub(crate) fn put(
     }
 }
 
-/// Opens the file that a [`Content::File`] names; no link is followed.
-pub(crate) fn open_content(path: &Path) -> io::Result<OwnedFd> {
-    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
-        return Err(io::ErrorKind::InvalidInput.into());
-    };
-    fs::open_file_forced(&fs::open_absolute(parent)?, name)
+/// The name of a content in a folder of contents or undo copies.
+pub(crate) fn slot_name(slot: u32) -> OsString {
+    slot.to_string().into()
 }
 
 /// Moves the file that a [`Content::File`] names to `name` in another folder of devshell's own.
@@ -104,6 +101,15 @@ pub(crate) fn dress_file(file: impl AsFd, mode: u32, mtime: Option<Time>, owner:
     // After the owner: changing that clears setuid and setgid.
     fs::set_mode_fd(file, mode)?;
     mtime.map_or(Ok(()), |mtime| fs::set_mtime_fd(file, mtime))
+}
+
+/// The outcome of setting a folder's time. Only its owner may do that, while others may write in
+/// it all the same, and the time is not worth a failure.
+pub(crate) fn if_allowed(set: io::Result<()>) -> io::Result<()> {
+    match set {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+        other => other,
+    }
 }
 
 /// Whether two open files hold the same bytes.

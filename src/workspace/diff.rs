@@ -90,16 +90,16 @@ impl Source<'_> {
 
 /// Compares source, staging and index.
 pub(crate) fn plan_stage(source: &Source, staged: &PathTable<Met>, index: &Index, staging: &Path) -> StagePlan {
-    let stays = index.len() == source.rows.len();
     let mut planner = Planner {
         source,
         staging,
         root_caller: fs::caller().0 == 0,
         open: Vec::new(),
         folders: Vec::new(),
-        kept: Vec::with_capacity(if stays { 0 } else { source.rows.len() }),
+        kept: Vec::new(),
         index,
-        stays,
+        stays: true,
+        specials: Vec::new(),
     };
     let mut wanted = source.rows.cursor();
     let mut there = staged.cursor();
@@ -118,7 +118,7 @@ pub(crate) fn plan_stage(source: &Source, staged: &PathTable<Met>, index: &Index
                 planner.surplus(path);
                 there.skip_subtree();
             }
-            planner.keep(row, None);
+            planner.leave_out(row);
             wanted.advance();
             continue;
         }
@@ -126,7 +126,7 @@ pub(crate) fn plan_stage(source: &Source, staged: &PathTable<Met>, index: &Index
             known.advance();
         }
         let entry = known.current().filter(|_| known.path() == path).map(|(_, entry)| entry);
-        if known.row() != row || entry.is_none() {
+        if known.row() != planner.index_row(row) || entry.is_none() {
             planner.index_changes(row);
         }
         let met = there.current().filter(|_| order == Ordering::Equal).map(|(_, met)| met);
@@ -149,7 +149,7 @@ pub(crate) fn plan_stage(source: &Source, staged: &PathTable<Met>, index: &Index
         wanted.advance();
     }
     planner.close_to(0);
-    if !planner.folders.is_empty() {
+    if !planner.folders.is_empty() || planner.index_row(source.rows.len()) != index.len() {
         planner.index_changes(source.rows.len());
     }
     planner.folders.sort_unstable_by_key(|folder| folder.row);
@@ -170,25 +170,51 @@ struct Planner<'a> {
     index: &'a Index,
     /// Whether the old index has been right so far, row by row; then `kept` is empty.
     stays: bool,
+    /// The rows so far that are not carried, and so have none in the index; noted as long as it stays.
+    specials: Vec<usize>,
 }
 
 impl Planner<'_> {
     /// Notes what the new index has at a row. Rows come in order.
     fn keep(&mut self, row: usize, entry: Option<Entry>) {
-        if self.stays && entry.is_some_and(|entry| row < self.index.len() && *self.index.entries.value(row) == entry) {
+        let at = self.index_row(row);
+        if self.stays && entry.is_some_and(|entry| at < self.index.len() && *self.index.entries.value(at) == entry) {
             return;
         }
         self.index_changes(row);
         self.kept.push(entry);
     }
 
+    /// Notes a row that is not carried.
+    fn leave_out(&mut self, row: usize) {
+        if self.stays {
+            self.specials.push(row);
+        } else {
+            self.kept.push(None);
+        }
+    }
+
+    /// The row of the index that stands for a row of the source, as long as it stays.
+    fn index_row(&self, row: usize) -> usize {
+        row - self.specials.len()
+    }
+
     /// The old index holds for the rows before this one only.
     fn index_changes(&mut self, row: usize) {
-        if self.stays {
-            self.stays = false;
-            self.kept.reserve_exact(self.source.rows.len());
-            self.kept
-                .extend((0..row).map(|row| Some(*self.index.entries.value(row))));
+        if !self.stays {
+            return;
+        }
+        self.stays = false;
+        self.kept.reserve_exact(self.source.rows.len());
+        let mut specials = std::mem::take(&mut self.specials).into_iter().peekable();
+        let mut at = 0;
+        for row in 0..row {
+            if specials.next_if_eq(&row).is_some() {
+                self.kept.push(None);
+            } else {
+                self.kept.push(Some(*self.index.entries.value(at)));
+                at += 1;
+            }
         }
     }
 
@@ -249,9 +275,12 @@ impl Planner<'_> {
                 || wanted.mode.is_some_and(|mode| mode != staged.mode())
                 || wanted.mtime.is_some_and(|mtime| mtime != staged.mtime());
             let fresh = Entry::new(*base.unwrap_or(staged), staged, true);
-            // A folder's own ctime and inode tell nothing: the old entry may stay.
-            let same =
-                entry.filter(|entry| entry.source.same_folder(&fresh.source) && entry.staged_mode == fresh.staged_mode);
+            // A folder's own ctime tells nothing: the old entry may stay.
+            let same = entry.filter(|entry| {
+                entry.source.ino == fresh.source.ino
+                    && entry.source.same_folder(&fresh.source)
+                    && entry.staged_mode == fresh.staged_mode
+            });
             self.keep(row, Some(same.copied().unwrap_or(fresh)));
             self.enter(row, path, false, finish);
             return;

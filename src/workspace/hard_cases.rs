@@ -11,7 +11,7 @@ use super::{Baseline, COMMIT_DIR, CommitError, Pulled, SyncError};
 use crate::vfs::Vfs;
 
 /// A run that does one of everything: 4 folders, replaced, new, deleted, swapped entries.
-fn rich() -> (Bench, Vfs, Pulled) {
+pub(super) fn rich() -> (Bench, Vfs, Pulled) {
     let bench = Bench::new();
     for file in [
         "keep",
@@ -107,29 +107,6 @@ fn the_same_holds_when_the_state_lies_on_another_file_system() {
     fail_at_every_step(&bench, &mut vfs, &mut pulled.baseline, area.path());
     // The root's own content changed, so its time is the one that it has in the view.
     assert_eq!(root.ino(), bench.real("").metadata().unwrap().ino());
-}
-
-#[test]
-fn undo_copies_of_a_killed_commit_are_not_thrown_away() {
-    let (bench, mut vfs, mut pulled) = rich();
-    let area = Path::new("/dev/shm");
-    if area.metadata().map(|meta| meta.dev()).ok() == bench.temp.path().metadata().map(|meta| meta.dev()).ok() {
-        return skipped("needs /dev/shm on a file system of its own");
-    }
-    let area = tempfile::tempdir_in(area).unwrap();
-    let left = bench.real(COMMIT_DIR).join("old/0");
-    put(&left, "the only copy");
-    let before = snapshot(&bench.real(""));
-    let outcome = super::commit(
-        &mut vfs,
-        &mut pulled.baseline,
-        &bench.real(""),
-        area.path(),
-        &bench.rules,
-        &|| false,
-    );
-    assert!(matches!(outcome, Err(CommitError::Io(_))), "{outcome:?}");
-    assert_eq!(snapshot(&bench.real("")), before);
 }
 
 /// Mounts a small tmpfs until it is dropped.

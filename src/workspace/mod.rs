@@ -8,6 +8,8 @@ mod content;
 mod diff;
 mod error;
 #[cfg(test)]
+mod guards;
+#[cfg(test)]
 mod hard_cases;
 mod index;
 mod lock;
@@ -26,10 +28,10 @@ mod walk;
 
 use std::collections::BTreeMap;
 
-use crate::sys::fs::{Stamp, Time};
+use crate::sys::fs::{Kind, Stamp, Stat, Time};
 use crate::vfs::VfsPath;
 
-pub use commit::{CommitError, CommitReport, Conflict, ConflictReason, commit};
+pub use commit::{CommitError, CommitReport, Conflict, ConflictReason, commit, unfinished_commits};
 pub use error::SyncError;
 pub use index::Index;
 pub use lock::{Holder, LockError, WorkspaceLock};
@@ -57,6 +59,48 @@ pub struct IndexBaseline {
     pub(crate) known: BTreeMap<VfsPath, Option<Stamp>>,
     /// Folders whose content a tool changed, with the mtime that they have in the view.
     pub(crate) folder_times: BTreeMap<VfsPath, Time>,
+    /// The inodes of the folders on the way to the changed paths: another folder in the place of
+    /// one of them is a change of the workspace as well.
+    pub(crate) folders: BTreeMap<VfsPath, u64>,
+    /// The workspace's folder itself.
+    pub(crate) root: Option<RootId>,
+}
+
+/// Which folder the workspace was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct RootId {
+    /// `None` where the number may have changed since: some file systems get another one at each
+    /// mount.
+    pub(crate) dev: Option<u64>,
+    pub(crate) ino: u64,
+}
+
+impl RootId {
+    pub(crate) fn of(stat: &Stat) -> Self {
+        Self {
+            dev: Some(stat.dev),
+            ino: stat.stamp.ino,
+        }
+    }
+
+    fn is(&self, stat: &Stat) -> bool {
+        self.ino == stat.stamp.ino && self.dev.is_none_or(|dev| dev == stat.dev)
+    }
+}
+
+impl IndexBaseline {
+    /// The workspace's entry at a changed path when the run began.
+    pub(crate) fn before(&self, path: &VfsPath) -> Option<Stamp> {
+        self.known.get(path).copied().flatten()
+    }
+
+    /// The inode of the folder at a path when the run began, where that is known.
+    fn folder_before(&self, path: &VfsPath) -> Option<u64> {
+        match self.known.get(path) {
+            Some(known) => known.filter(|stamp| stamp.kind() == Kind::Dir).map(|stamp| stamp.ino),
+            None => self.folders.get(path).copied(),
+        }
+    }
 }
 
 impl Baseline {
@@ -67,6 +111,8 @@ impl Baseline {
         match (self, earlier) {
             (Self::Index(mut later), Self::Index(earlier)) => {
                 later.known.extend(earlier.known);
+                later.folders.extend(earlier.folders);
+                later.root = earlier.root.or(later.root);
                 let newer = std::mem::replace(&mut later.folder_times, earlier.folder_times);
                 later.folder_times.extend(newer);
                 Self::Index(later)

@@ -1,15 +1,16 @@
 //! Staging to Vfs: what the tools changed becomes changes of the Vfs, contents by reference.
 
 use std::cmp::Ordering;
+use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use crate::sys::fs::{self, Kind, Stamp};
-use crate::vfs::{Content, FileNode, Lease, Node, Vfs, VfsPath, is_absent, open_parent};
+use crate::vfs::{Content, FileNode, Lease, Node, Vfs, VfsPath, is_absent, open_content, open_parent};
 
-use super::content::{holds_bytes, open_content, same_bytes};
+use super::content::{holds_bytes, same_bytes};
 use super::error::{At as _, stop_if};
 use super::index::Entry;
 use super::overlay::vfs_path;
@@ -88,13 +89,15 @@ pub fn pull(
         report: PullReport::default(),
         baseline: IndexBaseline {
             known: pushed.hidden.clone(),
-            folder_times: Default::default(),
+            root: pushed.base_root,
+            ..IndexBaseline::default()
         },
     };
     for difference in differences {
         stop_if(cancel)?;
         puller.take(difference)?;
     }
+    puller.note_folders()?;
     Ok(Pulled {
         report: puller.report,
         baseline: Baseline::Index(puller.baseline),
@@ -234,6 +237,34 @@ impl Puller<'_> {
         self.remember(&at, before);
         self.report.files += 1;
         self.vfs.insert(at, node);
+        Ok(())
+    }
+
+    /// Notes which folders the changed paths lie in.
+    fn note_folders(&mut self) -> Result<(), SyncError> {
+        let mut wanted: HashSet<PathBuf> = HashSet::new();
+        for (path, _) in self.vfs.changes() {
+            let relative = path.strip_prefix(&self.pushed.workspace).unwrap_or(Path::new(""));
+            for folder in relative.ancestors().skip(1) {
+                if folder.as_os_str().is_empty() || !wanted.insert(folder.to_owned()) {
+                    break;
+                }
+            }
+        }
+        if wanted.is_empty() || self.vfs.base_folder().is_none() {
+            return Ok(());
+        }
+        let mut before = self.pushed.index.entries.cursor();
+        while let Some((_, entry)) = before.current() {
+            if entry.source.kind() == Kind::Dir && wanted.contains(before.path()) {
+                let at = vfs_path(&self.pushed.workspace, before.path())?;
+                // What was a change before the push has the staging's inode in the index.
+                if !self.pushed.hidden.contains_key(&at) {
+                    self.baseline.folders.insert(at, entry.source.ino);
+                }
+            }
+            before.advance();
+        }
         Ok(())
     }
 

@@ -13,7 +13,7 @@ use super::error::{At as _, stop_if};
 use super::overlay::{Source, lay_over};
 use super::stage::Stage;
 use super::walk::Walk;
-use super::{CancelFn, Index, Rules, SyncError};
+use super::{CancelFn, Index, RootId, Rules, SyncError};
 
 /// What a push did.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -41,6 +41,8 @@ pub struct Pushed {
     pub(crate) workspace: VfsPath,
     /// What the base has where the Vfs had changes already.
     pub(crate) hidden: BTreeMap<VfsPath, Option<Stamp>>,
+    /// The base's own folder.
+    pub(crate) base_root: Option<RootId>,
 }
 
 impl Pushed {
@@ -83,6 +85,10 @@ pub fn push(
     open_up(&staging)?;
     let root = fs::open_dir(&staging).at("open", &staging)?;
 
+    let base_root = match vfs.base_folder() {
+        Some(base) => Some(RootId::of(&fs::stat_fd(base.root()).at("look at", &base.path)?)),
+        None => None,
+    };
     // First, so that its bytes are let go before the trees are held.
     let old = Index::load(index_file);
     let mut source = scan_source(vfs, rules, cancel)?;
@@ -134,6 +140,7 @@ pub fn push(
         root,
         workspace: vfs.workspace(),
         hidden: source.hidden,
+        base_root,
     })
 }
 
@@ -184,13 +191,14 @@ fn settle(newest: Time, cancel: CancelFn) -> Result<(), SyncError> {
     Ok(())
 }
 
-/// Whether a source seen now with this stamp cannot change later without its stamp changing.
-pub(super) fn is_settled(stamp: &Stamp) -> bool {
+/// Whether a source that had this stamp at the time `looked`, or later, cannot have changed since
+/// `looked` without its stamp changing.
+pub(super) fn is_settled(stamp: &Stamp, looked: Time) -> bool {
     let ctime = stamp.ctime();
     let margin = if ctime.nanos() == 0 {
         Duration::from_secs(2)
     } else {
         Duration::from_millis(20)
     };
-    ctime.plus(margin) < Time::now()
+    ctime.plus(margin) < looked
 }

@@ -158,6 +158,61 @@ mod tests {
     }
 
     #[test]
+    fn a_reader_that_goes_away_ends_the_differences_and_is_told_apart() {
+        /// Takes one line.
+        struct Closed(Vec<u8>);
+        impl io::Write for Closed {
+            fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+                if self.0.contains(&b'\n') {
+                    return Err(io::ErrorKind::BrokenPipe.into());
+                }
+                self.0.extend(bytes);
+                Ok(bytes.len())
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let (bench, state, id) = kept();
+        let mut out = Closed(Vec::new());
+        let error = diff(&load(&state, &id).unwrap(), &bench.real(""), &mut out).unwrap_err();
+        let ResultsError::Output(source) = error else {
+            panic!("{error:?}");
+        };
+        assert_eq!(source.kind(), io::ErrorKind::BrokenPipe);
+        assert!(out.0.starts_with(b"M binary"));
+    }
+
+    #[test]
+    fn a_result_is_not_applied_to_another_folder_by_the_same_name() {
+        let (bench, state, id) = kept();
+        fs::rename(bench.real(""), bench.temp.path().join("w.old")).unwrap();
+        fs::create_dir(bench.real("")).unwrap();
+        let area = bench.temp.path().join("area");
+        let result = apply(&state, &id, &bench.real(""), &area, &|| false);
+        let Err(ResultsError::Commit(CommitError::Conflict { paths })) = result else {
+            panic!("{result:?}");
+        };
+        assert_eq!(paths[0].to_string(), "`.` changed");
+        assert!(fs::read_dir(bench.real("")).unwrap().next().is_none());
+        assert_eq!(list(&state).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn a_kept_result_is_its_owners_alone() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let (_bench, state, id) = kept();
+        let results = state.join("results");
+        for folder in [&state, &results, &results.join(&id), &results.join(&id).join("files")] {
+            assert_eq!(
+                folder.metadata().unwrap().permissions().mode() & 0o777,
+                0o700,
+                "{folder:?}"
+            );
+        }
+    }
+
+    #[test]
     fn a_conflict_leaves_the_workspace_and_the_result_as_they_were() {
         let (bench, state, id) = kept();
         bench.write("text", "edited since");

@@ -358,6 +358,41 @@ fn special_files_are_named_and_not_carried() {
 }
 
 #[test]
+fn special_files_do_not_make_the_index_be_written_again() {
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
+    let bench = Bench::new();
+    for file in ["a", "d/a", "d/z", "z"] {
+        bench.write(file, "old");
+    }
+    for pipe in ["d/m", "m", "zz"] {
+        mknodat(CWD, bench.real(pipe), FileType::Fifo, Mode::RUSR, 0).unwrap();
+    }
+    std::thread::sleep(std::time::Duration::from_millis(40));
+    let index = || bench.temp.path().join("index").metadata().unwrap().ino();
+    let report = |files, bytes| PushReport {
+        files,
+        bytes,
+        deleted: 0,
+        specials: ["d/m", "m", "zz"].map(PathBuf::from).to_vec(),
+    };
+    assert_eq!(bench.push(&bench.vfs()).report, report(4, 12));
+    let written = index();
+    assert_eq!(bench.push(&bench.vfs()).report, report(0, 0));
+    assert_eq!(index(), written);
+    // Of what is written then, each row is still the one of its path.
+    bench.write("z", "newer");
+    std::thread::sleep(std::time::Duration::from_millis(40));
+    assert_eq!(bench.push(&bench.vfs()).report, report(1, 5));
+    assert_ne!(index(), written);
+    assert_eq!(bench.push(&bench.vfs()).report, report(0, 0));
+    // One entry less, and nothing else to be done.
+    fs::remove_file(bench.real("z")).unwrap();
+    fs::remove_file(bench.staged("z")).unwrap();
+    let pushed = bench.push(&bench.vfs());
+    assert_eq!(pushed.index.len(), 5);
+}
+
+#[test]
 fn ignored_entries_and_caches_are_left_alone_on_both_sides() {
     let bench = Bench::with_rules(&["*.log", "/private"], &["target/"]);
     bench.write("a.log", "host");

@@ -239,12 +239,15 @@ impl Files<'_> {
         } else {
             self.copy_file(name)?
         };
-        let Some((source, bytes)) = copied else { return Ok(None) };
+        let Some((source, bytes, looked)) = copied else {
+            return Ok(None);
+        };
         let staged = fs::stat_at(self.to, name).at("look at", self.to_path.join(name))?.stamp;
-        Ok(Some((Entry::new(source, &staged, is_settled(&source)), bytes)))
+        Ok(Some((Entry::new(source, &staged, is_settled(&source, looked)), bytes)))
     }
 
-    fn copy_link(&self, name: &OsStr) -> Result<Option<(Stamp, u64)>, SyncError> {
+    fn copy_link(&self, name: &OsStr) -> Result<Option<(Stamp, u64, Time)>, SyncError> {
+        let looked = Time::now();
         let read = || Ok((fs::stat_at(self.from, name)?.stamp, fs::read_link_at(self.from, name)?));
         let (stamp, target) = match read() {
             Ok(found) => found,
@@ -260,13 +263,16 @@ impl Files<'_> {
             fs::set_mtime_at(self.to, name, stamp.mtime())
         };
         write().at("make the link", self.to_path.join(name))?;
-        Ok(Some((stamp, 0)))
+        Ok(Some((stamp, 0, looked)))
     }
 
-    fn copy_file(&self, name: &OsStr) -> Result<Option<(Stamp, u64)>, SyncError> {
+    fn copy_file(&self, name: &OsStr) -> Result<Option<(Stamp, u64, Time)>, SyncError> {
         let from_path = || self.from_path.join(name);
         let mut last = None;
         for _ in 0..TRIES {
+            // Before the first byte is read: a copy may take longer than a tick of the clock, and
+            // a write within the tick of the stamp would not show in it.
+            let looked = Time::now();
             let from = match fs::open_file(self.from, name) {
                 Ok(from) => from,
                 Err(error) if has_gone(&error) => return Ok(None),
@@ -287,7 +293,7 @@ impl Files<'_> {
             };
             let bytes = write().at("copy to", self.to_path.join(name))?;
             let after = fs::stat_fd(&from).at("look at", from_path())?.stamp;
-            last = Some((stamp, bytes));
+            last = Some((stamp, bytes, looked));
             if after == stamp {
                 break;
             }
@@ -300,4 +306,49 @@ impl Files<'_> {
 /// Whether the entry has been deleted, or become something else, since the walk.
 fn has_gone(error: &io::Error) -> bool {
     is_absent(error) || fs::is_other_kind(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::AtomicBool;
+    use std::time::Duration;
+
+    #[test]
+    fn a_file_that_was_written_just_before_a_long_copy_is_not_settled() {
+        let temp = tempfile::tempdir().unwrap();
+        for side in ["from", "to"] {
+            std::fs::create_dir(temp.path().join(side)).unwrap();
+        }
+        let (from_path, to_path) = (temp.path().join("from"), temp.path().join("to"));
+        let (from, to) = (fs::open_dir(&from_path).unwrap(), fs::open_dir(&to_path).unwrap());
+        let asked = AtomicBool::new(false);
+        let slow = || {
+            if !asked.swap(true, Ordering::Relaxed) {
+                std::thread::sleep(Duration::from_millis(60));
+            }
+            false
+        };
+        let files = Files {
+            from: &from,
+            to: &to,
+            from_path: &from_path,
+            to_path: &to_path,
+            memory: &CopyMemory::default(),
+            cancel: &slow,
+        };
+        // Once may be hindered by a machine that is busy just between the two.
+        let unsettled = (0..5).any(|_| {
+            asked.store(false, Ordering::Relaxed);
+            std::fs::write(from_path.join("f"), vec![7; 100_000]).unwrap();
+            let (entry, _) = files.copy(OsStr::new("f"), Kind::File).unwrap().unwrap();
+            assert!(asked.load(Ordering::Relaxed), "the copy was not a long one");
+            !entry.has_source(&fs::stat_at(&from, OsStr::new("f")).unwrap().stamp)
+        });
+        assert!(unsettled);
+        let stamp = fs::stat_at(&from, OsStr::new("f")).unwrap().stamp;
+        std::thread::sleep(Duration::from_millis(60));
+        let (old, _) = files.copy(OsStr::new("f"), Kind::File).unwrap().unwrap();
+        assert!(old.has_source(&stamp));
+    }
 }

@@ -76,6 +76,19 @@ impl Shared {
     }
 }
 
+/// Lets the other threads end when one panics: what it was reading stays pending for ever.
+struct EndOnPanic<'a>(&'a Shared);
+
+impl Drop for EndOnPanic<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            // The panic itself goes on when the threads are joined.
+            self.0.lock().failure.get_or_insert(SyncError::Cancelled);
+            self.0.changed.notify_all();
+        }
+    }
+}
+
 /// How many threads a walk or a copy uses.
 pub(crate) fn threads() -> usize {
     std::thread::available_parallelism().map_or(2, |count| count.get().clamp(2, 4))
@@ -135,7 +148,10 @@ impl Walk<'_> {
                 continue;
             };
             drop(state);
-            let read = self.read_folder(&path);
+            let read = {
+                let _end = EndOnPanic(shared);
+                self.read_folder(&path)
+            };
             state = shared.lock();
             state.pending -= 1;
             match read {
@@ -261,6 +277,39 @@ fn assemble(table: &mut PathTable<Met>, folders: &mut [Option<Folder>]) -> bool 
         }
         if let Some(below) = folders.get_mut(entry.folder as usize).and_then(Option::take) {
             stack.push((below, 0));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    #[test]
+    fn a_panic_in_one_thread_ends_the_walk() {
+        let temp = tempfile::tempdir().unwrap();
+        for number in 0..50 {
+            std::fs::create_dir(temp.path().join(number.to_string())).unwrap();
+        }
+        let root = fs::open_dir(temp.path()).unwrap();
+        let rules = Rules::carry_all();
+        for at in [0, 1, 20] {
+            let asked = AtomicUsize::new(0);
+            let cancel = || {
+                assert!(asked.fetch_add(1, Ordering::Relaxed) != at, "a test asked for this");
+                false
+            };
+            let walk = Walk {
+                root: &root,
+                path: temp.path(),
+                rules: &rules,
+                own: false,
+                list_ignored: false,
+                cancel: &cancel,
+            };
+            let ran = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| walk.run().is_ok()));
+            assert!(ran.is_err());
         }
     }
 }

@@ -7,6 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use rustix::io::Errno;
 
 use super::stat_fd;
+#[cfg(target_os = "linux")]
+use super::{is_cross_device, is_unsupported};
 
 /// Below this a plain read and write is faster than asking the kernel to copy.
 const SMALL: u64 = 64 * 1024;
@@ -53,7 +55,7 @@ pub(crate) fn copy_contents(
         if !memory.no_kernel_copy.load(Ordering::Relaxed) {
             match copy_range(from, to, 0, size, cancel) {
                 Ok(done) => return Ok(done),
-                Err(error) if is_unsupported(&error) => memory.no_kernel_copy.store(true, Ordering::Relaxed),
+                Err(error) if leaves_it_to_us(&error) => memory.no_kernel_copy.store(true, Ordering::Relaxed),
                 Err(error) => return Err(error),
             }
             rustix::fs::ftruncate(to, 0)?;
@@ -93,7 +95,7 @@ fn copy_extents(
         };
         match copied {
             Ok(_) => {}
-            Err(error) if is_unsupported(&error) => {
+            Err(error) if leaves_it_to_us(&error) => {
                 memory.no_kernel_copy.store(true, Ordering::Relaxed);
                 copy_part(from, to, start, end, BUFFER, cancel)?;
             }
@@ -196,9 +198,8 @@ fn stop_if(cancel: &(dyn Fn() -> bool + Sync)) -> io::Result<()> {
     if cancel() { Err(Errno::CANCELED.into()) } else { Ok(()) }
 }
 
+/// Whether the kernel does not copy between these files, while reading and writing may do.
 #[cfg(target_os = "linux")]
-fn is_unsupported(error: &io::Error) -> bool {
-    [Errno::XDEV, Errno::NOSYS, Errno::INVAL, Errno::OPNOTSUPP, Errno::PERM]
-        .iter()
-        .any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
+fn leaves_it_to_us(error: &io::Error) -> bool {
+    is_unsupported(error) || is_cross_device(error) || error.raw_os_error() == Some(Errno::PERM.raw_os_error())
 }

@@ -10,7 +10,7 @@ use std::rc::Rc;
 use crate::sys::fs::{self, CopyMemory, Kind, Stamp, Time};
 use crate::vfs::{VfsPath, is_absent};
 use crate::workspace::IndexBaseline;
-use crate::workspace::content::dress_file;
+use crate::workspace::content::{dress_file, if_allowed, slot_name};
 use crate::workspace::error::At as _;
 use crate::workspace::overlay::vfs_path;
 
@@ -18,7 +18,7 @@ use super::fault;
 use super::steps::{Planned, Step};
 use super::tree::Tree;
 use super::undo::{Done, Slot};
-use super::work::{Work, slot_name};
+use super::work::Work;
 use super::{Conflict, ConflictReason, Failure};
 
 /// Carries out the steps of one commit.
@@ -157,7 +157,7 @@ impl<'a> Applier<'a> {
             let below = path.join(&child);
             let known = vfs_path(&self.workspace, &below)
                 .ok()
-                .and_then(|path| self.baseline.known.get(&path).copied().flatten());
+                .and_then(|path| self.baseline.before(&path));
             match known {
                 Some(known) if self.is_known(&folder, &child, &below, &known)? => {}
                 _ => return Ok(false),
@@ -300,7 +300,7 @@ impl<'a> Applier<'a> {
             if !is_new {
                 self.times.entry(path.to_owned()).or_insert(now.mtime());
             }
-            fs::set_mtime_at(&*parent, name, mtime).at("set the time of", full)?;
+            if_allowed(fs::set_mtime_at(&*parent, name, mtime)).at("set the time of", full)?;
         }
         Ok(())
     }

@@ -1,15 +1,25 @@
 //! Faults that tests ask for. Outside of tests there are none.
 
 #[cfg(test)]
+type OnStep = Option<Box<dyn Fn(usize)>>;
+
+#[cfg(test)]
 thread_local! {
     /// The step before which a commit of this thread fails.
     pub(crate) static FAIL_AT: std::cell::Cell<Option<usize>> = const { std::cell::Cell::new(None) };
+    /// What happens besides before each step of a commit of this thread.
+    pub(crate) static ON_STEP: std::cell::RefCell<OnStep> = const { std::cell::RefCell::new(None) };
     /// Whether the file system of this thread's commits cannot exchange.
     pub(crate) static NO_EXCHANGE: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
 }
 
 #[cfg(test)]
 pub(super) fn at_step(number: usize) -> std::io::Result<()> {
+    ON_STEP.with_borrow(|act| {
+        if let Some(act) = act {
+            act(number);
+        }
+    });
     match FAIL_AT.get() {
         Some(at) if at == number => Err(std::io::Error::other("a test asked for this")),
         _ => Ok(()),

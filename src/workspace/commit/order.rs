@@ -1,6 +1,6 @@
 //! The order of the steps, and what the folders around them need.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use crate::sys::fs::{self, Kind};
@@ -17,6 +17,8 @@ impl Planner<'_> {
     pub(super) fn into_planned(mut self) -> Result<Planned, SyncError> {
         let mut touched = BTreeSet::new();
         let mut going = BTreeSet::new();
+        // The mtimes of folders that a step gives another one, though nothing in the view did.
+        let mut times = BTreeMap::new();
         for step in self.trash.iter().chain(&self.make).chain(&self.put) {
             if let Step::Trash { path, .. }
             | Step::MakeDir { path }
@@ -50,8 +52,9 @@ impl Planner<'_> {
                     self.finish.entry(path.clone()).or_insert(Some(mode));
                 }
             }
-            if self.time_of(path)?.is_some() && !is_going(path) {
+            if !is_going(path) {
                 self.finish.entry(path.clone()).or_insert(None);
+                times.insert(path.clone(), stat.stamp.mtime());
             }
         }
         let mut planned = std::mem::take(&mut self.planned);
@@ -60,7 +63,7 @@ impl Planner<'_> {
         planned.steps.append(&mut self.put);
         // Deepest first: a folder may lose its own permissions only when all below it is done.
         for (path, mode) in std::mem::take(&mut self.finish).into_iter().rev() {
-            let mtime = self.time_of(&path)?;
+            let mtime = self.time_of(&path)?.or_else(|| times.get(&path).copied());
             planned.steps.push(Step::Finish { path, mode, mtime });
         }
         Ok(planned)

@@ -1,13 +1,13 @@
 //! The conflict check, and the steps that come out of it. Nothing is written here.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use crate::sys::fs::{self, Kind, Stamp};
-use crate::vfs::{Content, Node, Vfs, VfsPath, is_absent};
-use crate::workspace::content::{holds_bytes, open_content, same_bytes};
+use crate::vfs::{Content, Node, Vfs, VfsPath, is_absent, open_content};
+use crate::workspace::content::{holds_bytes, same_bytes};
 use crate::workspace::error::{At as _, stop_if};
 use crate::workspace::overlay::vfs_path;
 use crate::workspace::{CancelFn, Class, IndexBaseline, Rules, SyncError};
@@ -40,6 +40,7 @@ pub(super) fn plan(
         finish: BTreeMap::new(),
         made: BTreeSet::new(),
         handled: BTreeSet::new(),
+        checked: HashSet::new(),
         change: 0,
     };
     for (number, (path, node)) in vfs.changes().enumerate() {
@@ -47,6 +48,7 @@ pub(super) fn plan(
         // A content's slot is its place among the changes, the same in each plan of one commit.
         planner.change = u32::try_from(number).unwrap_or(u32::MAX);
         if let Some(relative) = path.strip_prefix(&workspace) {
+            planner.check_folders(relative)?;
             planner.take(path, relative, node)?;
         }
     }
@@ -69,13 +71,33 @@ pub(super) struct Planner<'a> {
     pub(super) made: BTreeSet<PathBuf>,
     /// Folders whose deletion has been planned with all that is below them.
     handled: BTreeSet<PathBuf>,
+    /// Folders that were compared with those of the beginning.
+    checked: HashSet<PathBuf>,
     /// The number of the change that is being planned.
     change: u32,
 }
 
 impl Planner<'_> {
+    /// Whether the folders on the way are the ones that the run began with.
+    fn check_folders(&mut self, relative: &Path) -> Result<(), SyncError> {
+        for folder in relative.ancestors().skip(1) {
+            if folder.as_os_str().is_empty() || !self.checked.insert(folder.to_owned()) {
+                break;
+            }
+            let before = self.baseline.folder_before(&vfs_path(&self.workspace, folder)?);
+            if let Some(before) = before
+                && let Standing::Entry(stat) = self.tree.look(folder)?
+                && stat.stamp.kind() == Kind::Dir
+                && stat.stamp.ino != before
+            {
+                self.conflict(folder, ConflictReason::Changed);
+            }
+        }
+        Ok(())
+    }
+
     fn take(&mut self, path: &VfsPath, relative: &Path, node: &Node) -> Result<(), SyncError> {
-        let known = self.baseline.known.get(path).copied().flatten();
+        let known = self.baseline.before(path);
         let standing = self.tree.look(relative)?;
         match (node, standing) {
             (Node::Deleted, Standing::Nothing | Standing::NoFolder) => {}
@@ -220,13 +242,8 @@ impl Planner<'_> {
     fn delete_dir(&mut self, relative: &Path, now: &Stamp) -> Result<bool, SyncError> {
         stop_if(self.cancel)?;
         let (mark, mut whole) = (self.trash.len(), true);
-        let known = self
-            .baseline
-            .known
-            .get(&vfs_path(&self.workspace, relative)?)
-            .copied()
-            .flatten();
-        if known.is_none_or(|known| (known.kind(), known.mode()) != (Kind::Dir, now.mode())) {
+        let known = self.baseline.before(&vfs_path(&self.workspace, relative)?);
+        if known.is_none_or(|known| (known.kind(), known.mode(), known.ino) != (Kind::Dir, now.mode(), now.ino)) {
             self.conflict(relative, changed_or_appeared(known.as_ref()));
             whole = false;
         }
@@ -253,12 +270,7 @@ impl Planner<'_> {
         if kind == Kind::Dir {
             return self.delete_dir(relative, &now);
         }
-        let known = self
-            .baseline
-            .known
-            .get(&vfs_path(&self.workspace, relative)?)
-            .copied()
-            .flatten();
+        let known = self.baseline.before(&vfs_path(&self.workspace, relative)?);
         if known != Some(now) {
             self.conflict(relative, changed_or_appeared(known.as_ref()));
             return Ok(false);

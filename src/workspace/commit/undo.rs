@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use crate::sys::fs;
 use crate::workspace::SyncError;
+use crate::workspace::content::if_allowed;
 use crate::workspace::error::At as _;
 
 use super::apply::Applier;
@@ -62,7 +63,7 @@ impl Applier<'_> {
             let restored = self
                 .tree
                 .parent(path)
-                .and_then(|(dir, name)| fs::set_mtime_at(&*dir, name, *time));
+                .and_then(|(dir, name)| if_allowed(fs::set_mtime_at(&*dir, name, *time)));
             failures.extend(restored.at("restore the time of", self.tree.full(path)).err());
         }
         for step in done.iter().rev() {

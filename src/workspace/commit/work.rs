@@ -3,19 +3,25 @@
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::sys::fs::{self, CopyMemory, Kind};
-use crate::vfs::{Content, Node, Vfs, VfsPath};
-use crate::workspace::content::{dress_file, move_content, put};
+use crate::vfs::{Content, Node, Vfs, VfsPath, is_absent};
+use crate::workspace::content::{dress_file, if_allowed, move_content, put, slot_name};
 use crate::workspace::error::{At as _, stop_if};
 use crate::workspace::overlay::vfs_path;
 use crate::workspace::{COMMIT_DIR, CancelFn, SyncError};
 
-use super::steps::Planned;
+use super::steps::{Planned, Step};
 
 /// Up to this many files are brought to the disk one by one; more with the whole file system.
 const FSYNC_EACH: usize = 16;
+
+/// The file in a work folder that says: what lies here may be the only copy of an original.
+const MARK: &str = "applying";
+/// What the names of work folders in the area begin with.
+const IN_AREA: &str = "commit-";
 
 /// A folder with `new/N` for contents and `old/N` for what was moved out of the way.
 pub(super) struct Work {
@@ -31,17 +37,22 @@ pub(super) struct Work {
     moved: Vec<(u32, PathBuf)>,
 }
 
-/// The name of a slot.
-pub(super) fn slot_name(slot: u32) -> OsString {
-    slot.to_string().into()
-}
-
 impl Work {
     /// Makes the folder below `area` if that lies on the file system and mount of the workspace,
-    /// else in the workspace.
+    /// else in the workspace. What killed commits left goes first, unless it holds originals.
     pub(super) fn make(root: &OwnedFd, target: &Path, area: &Path) -> Result<Self, SyncError> {
         fs::make_private_dirs(area).at("make the folder", area)?;
         let area_fd = fs::open_dir(area).at("open", area)?;
+        if let Some(path) = unfinished_commits(area, target).into_iter().next() {
+            let why = format!(
+                "a run ended in the middle of its commit; what it had replaced lies in `{}` (in a folder on a mount \
+                 of its own: there, as `{COMMIT_DIR}-*`), listed in its file `{MARK}`: \
+                 put back what is needed, then remove that folder",
+                path.display()
+            );
+            return Err(io::Error::other(why)).at("begin a commit beside", path);
+        }
+        remove_stale(&area_fd).at("clean", area)?;
         let same = fs::mount_of(&area_fd).at("look at", area)? == fs::mount_of(root).at("look at", target)?;
         if same {
             let name = unused_name(&area_fd).at("list", area)?;
@@ -49,12 +60,6 @@ impl Work {
         }
         let root = root.try_clone().at("open", target)?;
         let name = OsString::from(COMMIT_DIR);
-        if holds_undo_copies(&root, &name) {
-            return Err(io::Error::other(
-                "it holds what a killed commit had replaced: look at it, take back what is needed, and remove it",
-            ))
-            .at("use", target.join(&name));
-        }
         Self::make_in(root, target, name, true)
     }
 
@@ -173,9 +178,44 @@ impl Work {
         failures
     }
 
-    /// Removes the folder. What fails stays for the next commit or `clean`.
+    /// From here on the folder may hold the only copies of originals: it outlives this process
+    /// until [`Work::remove`]. The mark says which slot is for which path, to put originals back by hand.
+    pub(super) fn mark(&self, steps: &[Step]) -> Result<(), SyncError> {
+        let mut places = Vec::new();
+        for step in steps {
+            let (part, slot, path) = match step {
+                Step::Trash { path, slot, .. } => ("old", slot, path),
+                Step::Replace { path, slot, .. } => ("new", slot, path),
+                _ => continue,
+            };
+            places.extend_from_slice(format!("{part}/{slot} ").as_bytes());
+            places.extend_from_slice(path.as_os_str().as_bytes());
+            places.push(b'\n');
+        }
+        let mark = || {
+            let file = fs::create_file(&self.fd, OsStr::new(MARK), 0o600)?;
+            fs::write_all(&file, &places)?;
+            fs::sync_file(&file)?;
+            for folder in [&self.fd, &self.parent] {
+                match fs::sync_file(folder) {
+                    Err(error) if !fs::is_unsupported(&error) => return Err(error),
+                    _ => {}
+                }
+            }
+            Ok(())
+        };
+        mark().at("write to", self.path())
+    }
+
+    pub(super) fn is_marked(&self) -> bool {
+        is_marked(&self.parent, &self.name)
+    }
+
+    /// Removes the folder, for a commit that is done or undone. What fails stays for the next commit or `clean`.
     pub(super) fn remove(self) {
         let _ = unnoticed(&self.parent, self.in_workspace, || {
+            // First: what is left of a removal that is cut short is of no worth.
+            let _ = fs::unlink(&self.fd, OsStr::new(MARK));
             fs::remove_tree(&self.parent, &self.name)
         });
     }
@@ -193,7 +233,7 @@ fn unnoticed<T>(folder: &OwnedFd, in_workspace: bool, act: impl FnOnce() -> io::
         fs::set_mode_fd(folder, before.mode() | 0o300)?;
     }
     let outcome = act();
-    fs::set_mtime_fd(folder, before.mtime())?;
+    if_allowed(fs::set_mtime_fd(folder, before.mtime()))?;
     if closed {
         fs::set_mode_fd(folder, before.mode())?;
     }
@@ -202,16 +242,55 @@ fn unnoticed<T>(folder: &OwnedFd, in_workspace: bool, act: impl FnOnce() -> io::
 
 fn unused_name(area: &OwnedFd) -> io::Result<OsString> {
     let taken = fs::names(area)?;
-    let names = (0u32..).map(|number| OsString::from(format!("commit-{}-{number}", std::process::id())));
+    let names = (0u32..).map(|number| OsString::from(format!("{IN_AREA}{}-{number}", std::process::id())));
     Ok(names
         .into_iter()
         .find(|name| taken.binary_search(name).is_err())
         .unwrap_or_default())
 }
 
-fn holds_undo_copies(root: &OwnedFd, name: &OsStr) -> bool {
-    fs::open_child_dir(root, name)
-        .and_then(|fd| fs::open_child_dir(&fd, OsStr::new("old")))
-        .and_then(|old| fs::names(&old))
-        .is_ok_and(|names| !names.is_empty())
+/// Whether the work folder `name` holds what a commit had replaced when it was cut short.
+fn is_marked(parent: &OwnedFd, name: &OsStr) -> bool {
+    match fs::open_child_dir(parent, name).and_then(|fd| fs::stat_at(&fd, OsStr::new(MARK))) {
+        Ok(_) => true,
+        // Where nobody can look, nothing is thrown away.
+        Err(error) => !is_absent(&error),
+    }
+}
+
+fn work_folders(area: &OwnedFd) -> io::Result<Vec<OsString>> {
+    let mut names = fs::names(area)?;
+    names.retain(|name| name.as_bytes().starts_with(IN_AREA.as_bytes()));
+    Ok(names)
+}
+
+/// Removes what commits left that were killed before they changed anything, or after they were done.
+fn remove_stale(area: &OwnedFd) -> io::Result<()> {
+    for name in work_folders(area)? {
+        fs::remove_tree(area, &name)?;
+    }
+    Ok(())
+}
+
+/// The work folders of commits to `target` that were cut short while they were applied: what had
+/// been replaced lies in them, in `new` and `old`. The caller holds the workspace's lock, and
+/// `area` is the one that is given to [`commit`](super::commit).
+#[must_use]
+pub fn unfinished_commits(area: &Path, target: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    if let Ok(fd) = fs::open_dir(area) {
+        let names = work_folders(&fd).unwrap_or_default();
+        found.extend(
+            names
+                .iter()
+                .filter(|name| is_marked(&fd, name))
+                .map(|name| area.join(name)),
+        );
+    }
+    if let Ok(fd) = fs::open_dir(target)
+        && is_marked(&fd, OsStr::new(COMMIT_DIR))
+    {
+        found.push(target.join(COMMIT_DIR));
+    }
+    found
 }

@@ -7,12 +7,12 @@ use std::time::SystemTime;
 
 use crate::sys::fs::{self, CopyMemory};
 use crate::vfs::{Content, Node, Vfs, VfsPath};
-use crate::workspace::content::{move_content, put};
+use crate::workspace::content::{move_content, put, slot_name};
 use crate::workspace::error::At as _;
 use crate::workspace::{Baseline, CancelFn, Rules, SyncError};
 
 use super::RESULTS;
-use super::manifest::{FILES, MANIFEST, Manifest, slot_name};
+use super::manifest::{FILES, MANIFEST, Manifest};
 use super::retain::prune;
 
 /// A result in the making begins with this; it does not count yet.

@@ -9,13 +9,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::sys::fs::{Stamp, Time};
 use crate::vfs::{Content, FileNode, Node, Vfs, VfsPath};
+use crate::workspace::content::slot_name;
 use crate::workspace::index::{checked_body, read_limited, with_checksum};
 use crate::workspace::overlay::vfs_path;
-use crate::workspace::{IndexBaseline, Rules};
+use crate::workspace::{IndexBaseline, RootId, Rules};
 
 use super::ResultSummary;
 
-const HEAD: &[u8; 8] = b"DSRESLT\x01";
+const HEAD: &[u8; 8] = b"DSRESLT\x02";
 /// The manifest's name in a result's folder.
 pub(super) const MANIFEST: &str = "manifest";
 /// The folder of contents in a result's folder.
@@ -36,6 +37,9 @@ pub(super) struct Manifest {
     nodes: Vec<(Bytes, WireNode)>,
     known: Vec<(Bytes, Option<Stamp>)>,
     folder_times: Vec<(Bytes, Time)>,
+    folders: Vec<(Bytes, u64)>,
+    /// The inode of the workspace's folder.
+    root: Option<u64>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,11 +61,6 @@ enum WireNode {
         mtime: Option<Time>,
     },
     Deleted,
-}
-
-/// The name of a content.
-pub(super) fn slot_name(slot: u32) -> OsString {
-    slot.to_string().into()
 }
 
 impl Manifest {
@@ -93,6 +92,12 @@ impl Manifest {
                 .iter()
                 .filter_map(|(path, time)| Some((relative(path)?, *time)))
                 .collect(),
+            folders: baseline
+                .folders
+                .iter()
+                .filter_map(|(path, ino)| Some((relative(path)?, *ino)))
+                .collect(),
+            root: baseline.root.map(|root| root.ino),
         }
     }
 
@@ -130,7 +135,8 @@ impl Manifest {
         let paths = manifest.nodes.iter().map(|(path, _)| path);
         let all = paths
             .chain(manifest.known.iter().map(|(path, _)| path))
-            .chain(manifest.folder_times.iter().map(|(path, _)| path));
+            .chain(manifest.folder_times.iter().map(|(path, _)| path))
+            .chain(manifest.folders.iter().map(|(path, _)| path));
         all.into_iter().all(|path| is_plain(path)).then_some(manifest)
     }
 
@@ -145,6 +151,11 @@ impl Manifest {
         for (path, time) in &self.folder_times {
             baseline.folder_times.insert(at(path)?, *time);
         }
+        for (path, ino) in &self.folders {
+            baseline.folders.insert(at(path)?, *ino);
+        }
+        // A result may be applied after a restart, when the file system has another number.
+        baseline.root = self.root.map(|ino| RootId { dev: None, ino });
         for (path, node) in &self.nodes {
             vfs.insert(at(path)?, node.to_node(files));
         }
@@ -231,6 +242,8 @@ mod tests {
             nodes: vec![(path.to_vec(), WireNode::Deleted)],
             known: Vec::new(),
             folder_times: Vec::new(),
+            folders: Vec::new(),
+            root: None,
         }
     }
 
