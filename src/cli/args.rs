@@ -1,7 +1,7 @@
 //! What can be typed.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -101,7 +101,7 @@ pub(super) struct Reports {
     #[arg(long, value_name = "O", default_value = "auto")]
     pub(super) output: Output,
     /// Write the events of the run to this file, a JSON object a line
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = event_file)]
     pub(super) events: Option<PathBuf>,
 }
 
@@ -280,6 +280,15 @@ pub(super) struct Clean {
     /// Also remove the staged copies of workspaces that no run uses now
     #[arg(long)]
     pub(super) all: bool,
+}
+
+fn event_file(path: &str) -> Result<PathBuf, String> {
+    match Path::new(path) {
+        path if path.extension().is_some_and(|extension| extension == "toml") => {
+            Err("it would be overwritten, and its name is that of a config".to_owned())
+        }
+        path => Ok(path.to_path_buf()),
+    }
 }
 
 fn key_value(text: &str) -> Result<Override, String> {

@@ -5,7 +5,7 @@
 
 use std::path::Path;
 
-use crate::exit::End;
+use crate::exit::{End, ExitCodePolicy};
 use crate::plan::own_roots;
 use crate::session::host::{Leftover, leftovers};
 
@@ -19,6 +19,7 @@ pub(super) fn clean(command: &Clean) -> Result<u8, CliError> {
     let (cache, _) = own_roots(&cwd, &env).map_err(plan_error)?;
     let found = leftovers(&cache).map_err(|error| CliError::new(End::Sync, error))?;
     let mut removed = 0;
+    let mut left = 0;
     for leftover in found {
         let Leftover { folder, workspace, .. } = &leftover;
         let gone = workspace.as_ref().is_none_or(|workspace| !workspace.is_dir());
@@ -33,8 +34,19 @@ pub(super) fn clean(command: &Clean) -> Result<u8, CliError> {
                 say(&format!("removed `{}`, the staged copy of {whose}", folder.display()));
                 removed += 1;
             }
-            Err(error) => say(&format!("warning: cannot remove `{}`: {error}", folder.display())),
+            Err(error) => {
+                say(&format!(
+                    "error: cannot remove `{}`, the staged copy of {whose}: {error}",
+                    folder.display()
+                ));
+                left += 1;
+            }
         }
     }
-    answer(&format!("removed {removed}\n"))
+    answer(&format!("removed {removed}\n"))?;
+    Ok(if left == 0 {
+        0
+    } else {
+        End::Sync.code(ExitCodePolicy::Tool)
+    })
 }

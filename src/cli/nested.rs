@@ -1,6 +1,7 @@
 //! A devshell that a tool of another devshell starts.
 
 use std::fs::{File, TryLockError};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use crate::plan::Plan;
@@ -10,25 +11,49 @@ use super::end::say;
 /// The variable by which a run tells its tools which it is: the workspace's key, `/`, its id.
 pub(super) const RUN_ID: &str = "DEVSHELL_RUN_ID";
 
-/// Whether this process works inside the view of a run of the same workspace. A value that was
-/// left over, from a run that has ended, is named and not believed: it would take the lock, the
-/// view and the transaction away.
-pub(super) fn inside_a_run(plan: &Plan) -> bool {
+/// Where this process is, seen from a run of the same workspace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Nesting {
+    /// In no run of this workspace.
+    Outside,
+    /// In its view: the lock is the outer run's, and so is the transaction.
+    Inside,
+    /// Started by one of its tools, which work on a copy elsewhere because no view could be had:
+    /// here is the real tree, which is not to be written before that run has ended.
+    Beside,
+}
+
+/// Finds out. A value that was left over, from a run that has ended, is named and not believed:
+/// it would take the lock, the view and the transaction away.
+pub(super) fn nesting(plan: &Plan) -> Nesting {
     let key = &plan.places.key;
     if !std::env::var(RUN_ID).is_ok_and(|outer| outer.split('/').next() == Some(key)) {
-        return false;
+        return Nesting::Outside;
     }
-    // A run holds its workspace's folder. In its view that folder is another one, but then it
-    // holds the copy that the view shows.
-    let alive = is_held(&plan.workspace) || is_held(&plan.places.cache.join("copy"));
-    if !alive {
-        say(&format!(
-            "warning: {RUN_ID} names a run of this workspace that has ended; it is ignored"
-        ));
+    let copy = plan.places.cache.join("copy");
+    let name = plan.workspace.file_name().unwrap_or_default();
+    match (is_held(&copy), is_held(&plan.workspace)) {
+        // In the view the workspace's path shows the copy.
+        (true, _) if is_same(&copy.join("tree").join(name), &plan.workspace) => Nesting::Inside,
+        (true, true) => Nesting::Beside,
+        // No copy is in use: the outer run works in place.
+        (false, true) => Nesting::Inside,
+        (_, false) => {
+            say(&format!(
+                "warning: {RUN_ID} names a run of this workspace that has ended; it is ignored"
+            ));
+            Nesting::Outside
+        }
     }
-    alive
 }
 
 fn is_held(folder: &Path) -> bool {
     File::open(folder).is_ok_and(|folder| matches!(folder.try_lock(), Err(TryLockError::WouldBlock)))
+}
+
+fn is_same(a: &Path, b: &Path) -> bool {
+    let (Ok(a), Ok(b)) = (a.metadata(), b.metadata()) else {
+        return false;
+    };
+    (a.dev(), a.ino()) == (b.dev(), b.ino())
 }

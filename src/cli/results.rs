@@ -13,7 +13,7 @@ use crate::workspace::{CommitError, Holder, LockError, WorkspaceLock};
 use super::args::{Layers, Results, ResultsCommand};
 use super::context::Loading;
 use super::end::{CliError, answer, say};
-use super::nested::inside_a_run;
+use super::nested::{Nesting, nesting};
 
 pub(super) fn results(command: &Results) -> Result<u8, CliError> {
     // Without a config the current folder is the workspace, as for `exec`.
@@ -74,7 +74,7 @@ fn diff(plan: &Plan, id: Option<&str>) -> Result<u8, CliError> {
 }
 
 fn apply(plan: &Plan, id: Option<&str>) -> Result<u8, CliError> {
-    if inside_a_run(plan) {
+    if nesting(plan) != Nesting::Outside {
         let why = "a tool of a run of this workspace cannot apply a result: it would wait for its own run";
         return Err(CliError::new(End::Usage, anyhow::anyhow!(why)));
     }

@@ -37,6 +37,16 @@ pub(super) fn find(named: Option<&Path>, cwd: &Path, required: bool) -> Result<O
     Ok(None)
 }
 
+/// Opens a file and nothing else: a FIFO would be waited for, and the folder of a pipe or of
+/// /dev/stdin would become the workspace.
+fn open_regular(path: &Path) -> io::Result<File> {
+    let kind = path.metadata()?.file_type();
+    if !kind.is_file() && !kind.is_dir() {
+        return Err(io::Error::other("it is no regular file"));
+    }
+    File::open(path)
+}
+
 /// Reads a file.
 ///
 /// # Errors
@@ -44,7 +54,7 @@ pub(super) fn find(named: Option<&Path>, cwd: &Path, required: bool) -> Result<O
 /// is no UTF-8 or too long.
 pub(super) fn read(path: &Path, cwd: &Path) -> Result<SourceText, ConfigError> {
     let mut bytes = Vec::new();
-    let result = File::open(path).and_then(|file| file.take(LARGEST + 1).read_to_end(&mut bytes));
+    let result = open_regular(path).and_then(|file| file.take(LARGEST + 1).read_to_end(&mut bytes));
     if let Err(source) = result {
         return Err(unreadable(path, source));
     }

@@ -96,7 +96,7 @@ pub enum KeeperError {
 impl fmt::Display for SetupStage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Clone => "make the process that keeps the tools",
+            Self::Clone => "make namespaces for the tools",
             Self::Maps => "give the tools a user namespace",
             Self::Private => "give the tools mounts of their own",
             Self::Mount => "mount the private tree",

@@ -9,7 +9,7 @@ use crate::plan::Plan;
 use crate::process::{Cancel, Stdin};
 use crate::session::{Context, Session};
 use crate::vfs::{Vfs, VfsPath};
-use crate::workspace::{Holder, LockError, Rules, WorkspaceLock};
+use crate::workspace::{self, Holder, LockError, Rules, WorkspaceLock};
 
 use super::outcome::{Failure, Outcome};
 
@@ -262,6 +262,18 @@ fn open(
     } else {
         None
     };
+    if let Some(folder) = workspace::unfinished_commits(&plan.places.commit_area(), &plan.workspace).first() {
+        let message = format!(
+            "a run was killed in the middle of its commit, and the workspace may be half written; what was replaced, \
+             with a list of where it belongs, lies in `{}`: put it back or keep what is there, then remove that folder",
+            folder.display()
+        );
+        return Err(Failure {
+            end: End::Sync,
+            tool: None,
+            message: Some(message),
+        });
+    }
     let vfs = Vfs::from_dir(&plan.workspace).map_err(|error| Failure::of(End::Sync, &error))?;
     let rules = Rules::new(&plan.ignore, &plan.cache_dirs).map_err(|error| Failure::of(End::ConfigInvalid, &error))?;
     Ok((lock, vfs, rules))

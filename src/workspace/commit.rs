@@ -45,7 +45,7 @@ pub struct CommitReport {
 #[derive(Debug, thiserror::Error)]
 pub enum CommitError {
     /// The workspace changed under the run. It is as it was.
-    #[error("the workspace changed during the run: {}", Listed(paths))]
+    #[error("the result and the workspace are at odds: {}", Listed(paths))]
     Conflict {
         /// Every path that stood in the way.
         paths: Vec<Conflict>,

@@ -88,7 +88,10 @@ fn another_folder_in_the_workspaces_place_is_a_conflict() {
     fs::rename(bench.real(""), bench.temp.path().join("w.old")).unwrap();
     fs::create_dir(bench.real("")).unwrap();
     let error = bench.commit(&mut vfs, &mut pulled.baseline).unwrap_err();
-    assert_eq!(error.to_string(), "the workspace changed during the run: `.` changed");
+    assert_eq!(
+        error.to_string(),
+        "the result and the workspace are at odds: `.` changed"
+    );
     assert!(fs::read_dir(bench.real("")).unwrap().next().is_none());
     // The run's own folder takes the result, wherever it was meanwhile.
     fs::remove_dir(bench.real("")).unwrap();

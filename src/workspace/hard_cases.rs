@@ -483,6 +483,9 @@ fn what_a_later_tool_puts_back_is_no_change_any_more() {
     assert_eq!(vfs.changes().count(), 1);
     let pushed = bench.push(&vfs);
     put(&bench.staged("a"), "before");
+    let time = bench.real("a").metadata().unwrap().modified().unwrap();
+    let file = fs::File::options().write(true).open(bench.staged("a")).unwrap();
+    file.set_modified(time).unwrap();
     bench.pull(&pushed, &mut vfs);
     assert_eq!(vfs.changes().count(), 0);
 }

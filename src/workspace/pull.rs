@@ -287,7 +287,7 @@ impl Puller<'_> {
         };
         let like_base = base.stat(at)?.is_some_and(|stat| {
             let stamp = stat.stamp;
-            (stamp.kind(), stamp.mode(), stamp.size) == (Kind::File, now.mode(), now.size)
+            (stamp.kind(), stamp.mode(), stamp.size, stamp.mtime()) == (Kind::File, now.mode(), now.size, now.mtime())
         });
         if !like_base {
             return Ok(false);
@@ -305,7 +305,11 @@ impl Puller<'_> {
         let Ok(meta) = self.vfs.metadata(at) else {
             return Ok(false);
         };
-        if (meta.kind, meta.mode, meta.len) != (Kind::File, now.mode(), now.size) {
+        // The same bytes with a new time are a change: make and its kin live by it, and would run
+        // a recipe such as `touch stamp` for ever if the time did not come back.
+        if (meta.kind, meta.mode, meta.len) != (Kind::File, now.mode(), now.size)
+            || meta.mtime.is_some_and(|mtime| mtime != now.mtime())
+        {
             return Ok(false);
         }
         let full = self.pushed.staging.join(path);

@@ -233,3 +233,44 @@ fn what_is_not_found_is_127_and_says_where_it_was_looked_for() {
     ran.says("no-such-program-anywhere").says("PATH");
     one("run = [\"./absent\"]").run().code(127).says("absent");
 }
+
+#[test]
+fn a_config_that_is_no_file_is_66_at_once_and_a_program_without_a_name_64() {
+    let project = Project::named("bare");
+    let fifo = project.path("devshell.toml");
+    assert!(
+        std::process::Command::new("mkfifo")
+            .arg(&fifo)
+            .status()
+            .unwrap()
+            .success()
+    );
+    project.run().code(66).says("no regular file");
+    project.devshell(&["run", "/dev/stdin"]).code(66);
+    std::fs::remove_file(&fifo).unwrap();
+    project.devshell(&["exec", "--", ""]).code(64);
+}
+
+#[test]
+fn a_commit_that_was_cut_short_by_a_kill_is_told_and_nothing_of_it_is_lost() {
+    let project = Project::new("");
+    project.write("file", "original\n");
+    let ran = project.devshell(&["exec", "--", "sh", "-c", "echo new > file"]);
+    ran.code(0);
+    // What a kill in the middle leaves, as far as the next run can tell.
+    let workspace = std::fs::read_dir(project.beside("state").join("devshell"))
+        .unwrap()
+        .next()
+        .unwrap()
+        .unwrap();
+    let folder = workspace.path().join("commit/commit-1-0");
+    std::fs::create_dir_all(folder.join("new")).unwrap();
+    std::fs::write(folder.join("new/0"), "original\n").unwrap();
+    std::fs::write(folder.join("applying"), "new/0 file\n").unwrap();
+    let ran = project.devshell(&["exec", "--", "true"]);
+    assert_eq!(class(ran.code(74)), "sync");
+    ran.says("commit-1-0");
+    assert!(folder.join("new/0").exists());
+    std::fs::remove_dir_all(&folder).unwrap();
+    project.devshell(&["exec", "--", "true"]).code(0);
+}

@@ -206,3 +206,44 @@ fn text_stays_text_in_the_events_wherever_the_pipe_cut_it() {
     }
     assert!(text == format!("x{}", "é€".repeat(40_000)));
 }
+
+#[test]
+fn an_event_file_in_the_workspace_is_no_part_of_it() {
+    let project = Project::new("");
+    project.write("old", "");
+    let script = "test ! -e events.jsonl && rm -rf ./* && echo x > x";
+    project
+        .devshell(&["exec", "--events", "events.jsonl", "--", "sh", "-c", script])
+        .code(0);
+    assert!(project.exists("x") && !project.exists("old"));
+    assert_eq!(events(&project.read("events.jsonl"), "run_finished")[0]["class"], "ok");
+}
+
+#[test]
+fn an_event_file_belongs_to_one_run_at_a_time_and_is_never_a_config() {
+    let project = Project::new("");
+    let (log, marker, go) = (
+        project.beside("events"),
+        project.beside("started"),
+        project.beside("go"),
+    );
+    let log = log.to_str().unwrap();
+    let script = format!(
+        "touch {}; while [ ! -e {} ]; do sleep 0.02; done",
+        marker.display(),
+        go.display()
+    );
+    let first = project.start_until(&["exec", "--events", log, "--", "sh", "-c", &script], &marker);
+    project
+        .devshell(&["exec", "--events", log, "--", "true"])
+        .code(64)
+        .says("another devshell");
+    std::fs::write(&go, "").unwrap();
+    first.end().code(0);
+    let lines = std::fs::read_to_string(log).unwrap();
+    assert_eq!(events(&lines, "run_started").len(), 1);
+    project
+        .devshell(&["exec", "--events", "devshell.toml", "--", "true"])
+        .code(64);
+    assert_eq!(project.read("devshell.toml"), "");
+}

@@ -310,6 +310,16 @@ fn staging_error(settings: &HostSettings, source: std::io::Error) -> VmError {
             source: None,
         };
     }
+    if source.kind() == std::io::ErrorKind::PermissionDenied {
+        return VmError::Sync(SyncError::Io {
+            action: "use",
+            path: folder.clone(),
+            source: std::io::Error::other(format!(
+                "{source}: it belongs to another user, who has run devshell with this cache folder; remove it as that \
+                 user, or set XDG_CACHE_HOME"
+            )),
+        });
+    }
     VmError::Sync(io("make", folder, source))
 }
 
