@@ -3,6 +3,29 @@
 //!
 //! The way of the data: text → `Config` → [`plan::Plan`] → session → runner →
 //! [`event::Event`] → reporter → exit code. Each arrow is one function, each noun one type.
+//!
+//! The names of the system that it re-implements are at the root. A tool over a tree that is only
+//! in memory:
+//!
+//! ```
+//! use devshell::{SessionHolder, Vfs};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let mut vfs = Vfs::new();
+//! vfs.mkdir("/hello")?;
+//! vfs.write_file("/hello/in.txt", b"b\na\n", 0o644)?;
+//!
+//! let mut session = SessionHolder::new_host();
+//! session.ensure_ready(&vfs, "/hello")?;
+//! let args = ["-o", "out.txt", "in.txt"].map(str::to_owned);
+//! let status = session.run_rust_tool(&mut vfs, "/hello", "sort", &args)?;
+//! session.shutdown(&mut vfs, "/hello")?;
+//!
+//! assert!(status.success());
+//! assert_eq!(vfs.read_file("/hello/out.txt")?, b"a\nb\n");
+//! # Ok(())
+//! # }
+//! ```
 
 #[cfg(not(target_os = "linux"))]
 compile_error!("this version of devshell is for Linux");

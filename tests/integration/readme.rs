@@ -78,3 +78,37 @@ fn the_test_command_of_the_readme_is_the_one_that_ci_runs() {
     assert!(README.contains("cargo test --locked"), "the README names it");
     assert!(ci.contains("cargo test --locked"), ".ci/run runs it");
 }
+
+#[test]
+fn the_tests_that_keep_the_lessons_are_there() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut sources = String::new();
+    for folder in ["src", "tests"] {
+        for entry in walkdir::WalkDir::new(root.join(folder)) {
+            let entry = entry.unwrap();
+            if entry.path().extension().is_some_and(|extension| extension == "rs") {
+                sources.push_str(&std::fs::read_to_string(entry.path()).unwrap());
+            }
+        }
+    }
+    let lessons = std::fs::read_to_string(root.join("docs/LESSONS.md")).unwrap();
+    let mut found = 0;
+    for name in lessons
+        .split('`')
+        .skip(1)
+        .step_by(2)
+        .filter_map(|path| path.rsplit_once("::"))
+        .map(|(_, name)| name)
+    {
+        // An ellipsis shortens a long name; a star or a module stands for several.
+        let start = name.trim_end_matches('…').trim_end_matches('*');
+        if start.len() > 12 {
+            assert!(
+                sources.contains(&format!("fn {start}")),
+                "docs/LESSONS.md: there is no test `{name}`"
+            );
+            found += 1;
+        }
+    }
+    assert!(found > 15, "{found}");
+}
