@@ -16,5 +16,9 @@ pub(super) fn check(command: &Check) -> Result<u8, CliError> {
         .as_ref()
         .map(|file| file.display().to_string())
         .unwrap_or_default();
-    answer(&format!("{file}: valid, {} tools\n", plan.tools.len()))
+    let tools = match plan.tools.len() {
+        1 => "1 tool".to_owned(),
+        number => format!("{number} tools"),
+    };
+    answer(&format!("{file}: valid, {tools}\n"))
 }

@@ -7,8 +7,9 @@ use crate::event::millis;
 use crate::exit::End;
 use crate::plan::Plan;
 use crate::process::{Cancel, forward_to};
+use crate::runner::lock_end;
 use crate::workspace::results::{self, ResultSummary, ResultsError};
-use crate::workspace::{CommitError, Holder, LockError, WorkspaceLock};
+use crate::workspace::{CommitError, Holder, WorkspaceLock};
 
 use super::args::{Layers, Results, ResultsCommand};
 use super::context::Loading;
@@ -88,22 +89,15 @@ fn apply(plan: &Plan, id: Option<&str>) -> Result<u8, CliError> {
             .unwrap_or_default();
         say(&format!("waiting for another run in this workspace{who}{since}"));
     };
-    let signal = || End::Interrupted(cancel.signal().unwrap_or(2));
-    let _lock = WorkspaceLock::acquire(&plan.workspace, plan.lock_timeout, &|| cancel.is_raised(), waiting).map_err(
-        |error| {
-            let end = match &error {
-                LockError::Busy { .. } => End::Lost,
-                LockError::Cancelled => signal(),
-                LockError::Io { .. } => End::Sync,
-            };
-            CliError::new(end, error)
-        },
-    )?;
+    let _lock = WorkspaceLock::acquire(&plan.workspace, plan.lock_timeout, &|| cancel.is_raised(), waiting)
+        .map_err(|error| CliError::new(lock_end(&error, &cancel), error))?;
     let id = find(plan, id)?;
     let area = plan.places.commit_area();
     let report = results::apply(&plan.places.state, &id, &plan.workspace, &area, &|| cancel.is_raised());
     let report = report.map_err(|error| match error {
-        ResultsError::Commit(CommitError::Cancelled) => CliError::new(signal(), error),
+        ResultsError::Commit(CommitError::Cancelled) => {
+            CliError::new(End::Interrupted(cancel.signal().unwrap_or(2)), error)
+        }
         error => results_error(error),
     })?;
     answer(&format!(

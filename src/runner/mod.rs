@@ -12,4 +12,5 @@ mod tools;
 
 pub(crate) use outcome::chain;
 pub use outcome::{Failure, Outcome};
+pub(crate) use run::lock_end;
 pub use run::{Runner, Setup};

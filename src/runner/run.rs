@@ -286,12 +286,15 @@ fn lock(plan: &Plan, emitter: &mut Emitter, cancel: &Cancel) -> Result<Workspace
             running_ms: holder.running.map(millis),
         });
     };
-    WorkspaceLock::acquire(&plan.workspace, plan.lock_timeout, &|| cancel.is_raised(), on_wait).map_err(|error| {
-        let end = match &error {
-            LockError::Busy { .. } => End::Lost,
-            LockError::Cancelled => End::Interrupted(cancel.signal().unwrap_or(2)),
-            LockError::Io { .. } => End::Sync,
-        };
-        Failure::of(end, &error)
-    })
+    WorkspaceLock::acquire(&plan.workspace, plan.lock_timeout, &|| cancel.is_raised(), on_wait)
+        .map_err(|error| Failure::of(lock_end(&error, cancel), &error))
+}
+
+/// The end of whoever did not get the lock.
+pub(crate) fn lock_end(error: &LockError, cancel: &Cancel) -> End {
+    match error {
+        LockError::Busy { .. } => End::Lost,
+        LockError::Cancelled => End::Interrupted(cancel.signal().unwrap_or(2)),
+        LockError::Io { .. } => End::Sync,
+    }
 }
