@@ -115,7 +115,14 @@ impl fmt::Display for Conflict {
         } else {
             &self.path
         };
-        write!(f, "`{}` {}", path.display(), self.reason)
+        let path = path.display().to_string();
+        // A newline in a name must not look like the next line of the list.
+        let shown = if path.contains(char::is_control) {
+            path.escape_debug().to_string()
+        } else {
+            path
+        };
+        write!(f, "`{shown}` {}", self.reason)
     }
 }
 
