@@ -186,7 +186,9 @@ impl Session for HostSandboxSession {
             (true, false) => Require::Processes,
             (false, _) => Require::None,
         };
-        let why = (!less.is_empty()).then(|| less.join("; "));
+        let chosen = (self.settings.strategy == Strategy::Auto).then(|| "auto: this version has no overlay".to_owned());
+        let reasons: Vec<String> = chosen.into_iter().chain(less).collect();
+        let why = (!reasons.is_empty()).then(|| reasons.join("; "));
         self.check_level(level, why.as_deref())?;
         self.view = Some(view);
         self.keeper = Some(keeper);
