@@ -3,7 +3,6 @@
 use std::fmt::Write as _;
 use std::io::Write as _;
 
-use crate::event::millis;
 use crate::exit::End;
 use crate::plan::Plan;
 use crate::process::{Cancel, forward_to};
@@ -82,12 +81,7 @@ fn apply(plan: &Plan, id: Option<&str>) -> Result<u8, CliError> {
     let cancel = Cancel::new();
     let _signals = forward_to(cancel.clone()).map_err(|error| CliError::new(End::Internal, error))?;
     let waiting = &mut |holder: &Holder| {
-        let who = holder.pid.map(|pid| format!(" (pid {pid})")).unwrap_or_default();
-        let since = holder
-            .running
-            .map(|time| format!(", running for {} ms", millis(time)))
-            .unwrap_or_default();
-        say(&format!("waiting for another run in this workspace{who}{since}"));
+        say(&format!("waiting for another run in this workspace ({holder})"));
     };
     let _lock = WorkspaceLock::acquire(&plan.workspace, plan.lock_timeout, &|| cancel.is_raised(), waiting)
         .map_err(|error| CliError::new(lock_end(&error, &cancel), error))?;

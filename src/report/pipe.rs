@@ -35,11 +35,8 @@ impl Pipe {
     pub fn new(stream: OwnedFd, wanted_elsewhere: impl Fn() -> bool + Send + 'static) -> Self {
         Self {
             stream: Some(stream),
-            at_line_start: true,
             wanted_elsewhere: Box::new(wanted_elsewhere),
-            pending: Vec::new(),
-            dropped: 0,
-            stuck: false,
+            ..Self::nowhere()
         }
     }
 

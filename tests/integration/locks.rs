@@ -97,12 +97,8 @@ fn make_with_two_jobs_runs_two_devshells_one_after_the_other() {
         "Makefile",
         format!("all: a b\na:\n{}b:\n{}.PHONY: all a b\n", line("a"), line("b")),
     );
-    let inner = project.command(["x"]);
-    let mut make = std::process::Command::new("make");
-    make.args(["-j2", "all"]).current_dir(&project.root).env_clear();
-    make.envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))));
-    make.stdout(std::process::Stdio::piped())
-        .stderr(std::process::Stdio::piped());
+    let mut make = project.program("make");
+    make.args(["-j2", "all"]);
     crate::support::finish(make).code(0);
     let log = project.read("log");
     assert!(log == "a\na\nb\nb\n" || log == "b\nb\na\na\n", "{log}");
@@ -122,12 +118,8 @@ fn the_jobserver_of_make_reaches_the_tools() {
             program.display()
         ),
     );
-    let inner = project.command(["x"]);
-    let mut make = std::process::Command::new("make");
-    make.args(["-j2", "all"]).current_dir(&project.root).env_clear();
-    make.envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))));
-    make.stdout(std::process::Stdio::piped())
-        .stderr(std::process::Stdio::piped());
+    let mut make = project.program("make");
+    make.args(["-j2", "all"]);
     let ran = crate::support::finish(make);
     ran.code(0);
     assert!(!ran.stderr.contains("jobserver unavailable"), "{}", ran.stderr);

@@ -54,17 +54,10 @@ fn output_is_live() {
 #[test]
 fn a_reader_that_goes_away_does_not_end_the_run() {
     let project = Project::new("[[tool]]\nname = \"t\"\nscript = \"yes | head -c 2000000; echo done > done\"\n");
-    let inner = project.command(["run"]);
-    let mut shell = std::process::Command::new("bash");
+    let mut shell = project.program("bash");
     shell
         .args(["-c", "set -o pipefail; \"$0\" run | head -1"])
-        .arg(inner.get_program())
-        .current_dir(&project.root)
-        .env_clear();
-    shell.envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))));
-    shell
-        .stdout(std::process::Stdio::piped())
-        .stderr(std::process::Stdio::piped());
+        .arg(crate::support::devshell());
     let ran = finish(shell);
     ran.code(0).says("class=ok");
     assert_eq!(ran.out(), "y\n");
@@ -74,14 +67,10 @@ fn a_reader_that_goes_away_does_not_end_the_run() {
 #[test]
 fn closed_stdout_and_stderr_do_not_matter() {
     let project = Project::new("[[tool]]\nname = \"t\"\nscript = \"echo out; echo err >&2; echo done > done\"\n");
-    let inner = project.command(["run"]);
-    let mut shell = std::process::Command::new("sh");
+    let mut shell = project.program("sh");
     shell
         .args(["-c", "\"$0\" run >&- 2>&-"])
-        .arg(inner.get_program())
-        .current_dir(&project.root)
-        .env_clear();
-    shell.envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        .arg(crate::support::devshell());
     finish(shell).code(0);
     assert!(project.exists("done"));
 }

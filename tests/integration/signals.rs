@@ -121,17 +121,10 @@ fn a_devshell_killed_by_sigkill_leaves_no_process_and_the_next_run_works() {
 #[test]
 fn a_signal_that_was_ignored_at_the_start_stays_ignored() {
     let (project, marker) = project_that("sleep 1", "");
-    let mut command = std::process::Command::new("sh");
-    let inner = project.command(["run"]);
+    let mut command = project.program("sh");
     command
         .args(["-c", "trap '' HUP; exec \"$0\" run"])
-        .arg(inner.get_program())
-        .current_dir(&project.root)
-        .env_clear();
-    command.envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))));
-    command
-        .stdout(std::process::Stdio::piped())
-        .stderr(std::process::Stdio::piped());
+        .arg(crate::support::devshell());
     let running = crate::support::Running {
         child: command.spawn().unwrap(),
     };

@@ -125,26 +125,13 @@ fn a_file_of_a_gibibyte_goes_through_without_being_held_in_memory() {
     let giant = std::fs::File::create(project.path("giant")).unwrap();
     giant.set_len(1 << 30).unwrap();
     drop(giant);
-    // 256 MiB of address space would not hold it once.
-    let inner = project.command([
-        "exec",
-        "--",
-        "sh",
-        "-c",
-        "test $(stat -c %s giant) = 1073741824 && mv giant moved",
-    ]);
-    let mut command = std::process::Command::new("sh");
+    // 400 MB of address space would not hold it once.
+    let mut command = project.program("sh");
     command
         .args(["-c", "ulimit -v 400000; exec \"$0\" \"$@\""])
-        .arg(inner.get_program())
-        .args(inner.get_args());
-    command
-        .current_dir(&project.root)
-        .env_clear()
-        .envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))));
-    command
-        .stdout(std::process::Stdio::piped())
-        .stderr(std::process::Stdio::piped());
+        .arg(crate::support::devshell())
+        .args(["exec", "--", "sh", "-c"])
+        .arg("test $(stat -c %s giant) = 1073741824 && mv giant moved");
     crate::support::finish(command).code(0);
     assert_eq!(project.path("moved").metadata().unwrap().len(), 1 << 30);
     assert!(!project.exists("giant"));

@@ -92,13 +92,12 @@ impl HostSandboxSession {
         let pushed = workspace::push(vfs, &tree, &staging.index(), &rules, &|| cancel.is_raised())?;
         let report = &pushed.report;
         warn_of_specials(cx, &report.specials, "are not carried: the tools do not see them");
-        cx.emitter.emit(EventBody::SyncFinished {
-            direction: Direction::Push,
-            files: report.files,
-            bytes: report.bytes,
-            deleted: report.deleted,
-            elapsed_ms: millis(start.elapsed()),
-        });
+        synced(cx, Direction::Push, [report.files, report.bytes, report.deleted], start);
+        if let Some((_, folder)) = vfs.base() {
+            staging
+                .belongs_to(folder)
+                .map_err(|source| staging_error(&self.settings, source))?;
+        }
         let real = Places::below(&staging.tree());
         let mut view = View {
             seen: real.clone(),
@@ -108,11 +107,6 @@ impl HostSandboxSession {
         };
         let mut mounts = Vec::new();
         if let Some((workspace, folder)) = vfs.base() {
-            if let Some(copy) = &view.copy {
-                copy.staging
-                    .belongs_to(folder)
-                    .map_err(|source| staging_error(&self.settings, source))?;
-            }
             mounts.push(MountStep::Bind {
                 from: view.real.of(workspace),
                 onto: folder.to_path_buf(),
@@ -250,13 +244,7 @@ impl Session for HostSandboxSession {
         let pulled = workspace::pull(pushed, rules, vfs, Some(&staging.lease()), &|| cancel.is_raised())?;
         let report = &pulled.report;
         warn_of_specials(cx, &report.specials, "are not brought back");
-        cx.emitter.emit(EventBody::SyncFinished {
-            direction: Direction::Pull,
-            files: report.files,
-            bytes: report.bytes,
-            deleted: report.deleted,
-            elapsed_ms: millis(start.elapsed()),
-        });
+        synced(cx, Direction::Pull, [report.files, report.bytes, report.deleted], start);
         Ok(pulled.baseline)
     }
 
@@ -265,6 +253,17 @@ impl Session for HostSandboxSession {
         self.view = None;
         Ok(())
     }
+}
+
+/// Says what was carried.
+fn synced(cx: &mut Context, direction: Direction, [files, bytes, deleted]: [u64; 3], start: Instant) {
+    cx.emitter.emit(EventBody::SyncFinished {
+        direction,
+        files,
+        bytes,
+        deleted,
+        elapsed_ms: millis(start.elapsed()),
+    });
 }
 
 /// Names what is no file, folder or link; at most a few, for a tree may hold thousands.

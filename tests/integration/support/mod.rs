@@ -73,8 +73,15 @@ impl Project {
 
     /// devshell in this project's sealed environment, not yet started.
     pub fn command<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Command {
-        let mut command = Command::new(devshell());
-        command.args(args).current_dir(&self.root).env_clear();
+        let mut command = self.program(devshell());
+        command.args(args);
+        command
+    }
+
+    /// Any program in this project's folder and sealed environment, not yet started.
+    pub fn program(&self, program: impl AsRef<OsStr>) -> Command {
+        let mut command = Command::new(program);
+        command.current_dir(&self.root).env_clear();
         for name in [
             "PATH",
             "RUSTUP_HOME",
