@@ -135,13 +135,8 @@ fn clean_removes_what_is_left_and_never_a_kept_result() {
 #[test]
 fn clean_leaves_alone_what_a_run_is_using() {
     let project = Project::new("");
-    let marker = project.beside("started");
-    let go = project.beside("go");
-    let script = format!(
-        "touch {}; while [ ! -e {} ]; do sleep 0.02; done; cat devshell.toml > copy",
-        marker.display(),
-        go.display()
-    );
+    let (pause, marker, go) = project.pause();
+    let script = format!("{pause}; cat devshell.toml > copy");
     project.write(
         "devshell.toml",
         format!("[[tool]]\nname = \"t\"\nscript = '''{script}'''\n"),

@@ -8,12 +8,8 @@ use crate::support::{Project, is_root, not_run, wait_for};
 #[test]
 fn edits_of_other_files_never_refuse_a_run_and_are_kept() {
     let project = Project::new("");
-    let (marker, go) = (project.beside("started"), project.beside("go"));
-    let script = format!(
-        "echo tool > dir/mine; touch {}; while [ ! -e {} ]; do sleep 0.02; done",
-        marker.display(),
-        go.display()
-    );
+    let (pause, marker, go) = project.pause();
+    let script = format!("echo tool > dir/mine; {pause}");
     project.write(
         "devshell.toml",
         format!("[[tool]]\nname = \"t\"\nscript = '''{script}'''\n"),
@@ -52,12 +48,8 @@ fn every_kind_of_change_under_the_run_is_a_conflict() {
     ];
     for (path, edit) in edits {
         let project = Project::new("");
-        let (marker, go) = (project.beside("started"), project.beside("go"));
-        let script = format!(
-            "echo tool > file; echo tool > new; rm -r gone dir; touch {}; while [ ! -e {} ]; do sleep 0.02; done",
-            marker.display(),
-            go.display()
-        );
+        let (pause, marker, go) = project.pause();
+        let script = format!("echo tool > file; echo tool > new; rm -r gone dir; {pause}");
         project.write(
             "devshell.toml",
             format!("[[tool]]\nname = \"t\"\nscript = '''{script}'''\n"),

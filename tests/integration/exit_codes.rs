@@ -139,13 +139,8 @@ fn isolation_that_is_not_to_be_had_is_71() {
 #[test]
 fn a_tree_that_changed_under_the_run_is_73_and_keeps_the_result() {
     let project = Project::new("");
-    let marker = project.beside("started");
-    let go = project.beside("go");
-    let script = format!(
-        "echo tool > file; touch {}; while [ ! -e {} ]; do sleep 0.05; done",
-        marker.display(),
-        go.display()
-    );
+    let (pause, marker, go) = project.pause();
+    let script = format!("echo tool > file; {pause}");
     project.write(
         "devshell.toml",
         format!("[[tool]]\nname = \"t\"\nscript = '''{script}'''\n"),

@@ -6,12 +6,8 @@ use crate::support::{Project, Running, has, not_run, wait_for};
 
 fn waiting_project() -> (Project, PathBuf, PathBuf) {
     let project = Project::new("");
-    let (marker, go) = (project.beside("started"), project.beside("go"));
-    let script = format!(
-        "touch {}; while [ ! -e {} ]; do sleep 0.02; done; echo first >> log",
-        marker.display(),
-        go.display()
-    );
+    let (pause, marker, go) = project.pause();
+    let script = format!("{pause}; echo first >> log");
     project.write(
         "devshell.toml",
         format!("[[tool]]\nname = \"t\"\nscript = '''{script}'''\n"),

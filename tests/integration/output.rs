@@ -31,7 +31,7 @@ fn the_streams_of_tools_stay_apart_and_unchanged_in_bytes_and_order() {
 #[test]
 fn output_is_live() {
     use std::io::{BufRead as _, BufReader};
-    let project = Project::new("[[tool]]\nname = \"t\"\nscript = \"echo first; read line < go; echo second\"\n");
+    let project = Project::new("");
     let go = project.beside("go");
     project.write(
         "devshell.toml",
@@ -211,18 +211,10 @@ fn an_event_file_in_the_workspace_is_no_part_of_it() {
 #[test]
 fn an_event_file_belongs_to_one_run_at_a_time_and_is_never_a_config() {
     let project = Project::new("");
-    let (log, marker, go) = (
-        project.beside("events"),
-        project.beside("started"),
-        project.beside("go"),
-    );
+    let (pause, marker, go) = project.pause();
+    let log = project.beside("events");
     let log = log.to_str().unwrap();
-    let script = format!(
-        "touch {}; while [ ! -e {} ]; do sleep 0.02; done",
-        marker.display(),
-        go.display()
-    );
-    let first = project.start_until(&["exec", "--events", log, "--", "sh", "-c", &script], &marker);
+    let first = project.start_until(&["exec", "--events", log, "--", "sh", "-c", &pause], &marker);
     project
         .devshell(&["exec", "--events", log, "--", "true"])
         .code(64)

@@ -66,6 +66,18 @@ impl Project {
         self.path(path).symlink_metadata().is_ok()
     }
 
+    /// A piece of script that says by a file outside the view that it runs, the first path, and
+    /// goes on once the second one is there.
+    pub fn pause(&self) -> (String, PathBuf, PathBuf) {
+        let (marker, go) = (self.beside("started"), self.beside("go"));
+        let script = format!(
+            "touch {}; while [ ! -e {} ]; do sleep 0.02; done",
+            marker.display(),
+            go.display()
+        );
+        (script, marker, go)
+    }
+
     /// Everything that is there, with bytes, modes, link targets and times.
     pub fn tree(&self) -> Tree {
         tree(&self.root)
