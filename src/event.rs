@@ -129,6 +129,8 @@ pub enum EventBody {
         message: Option<String>,
         /// Whether the failure is tolerated (`continue_on_error`).
         tolerated: bool,
+        /// Whether the tool is run once more (`retries`).
+        will_retry: bool,
         /// Wall time of this attempt.
         elapsed_ms: u64,
         /// Processes that the tool left running and that were ended.

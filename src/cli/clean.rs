@@ -1,13 +1,13 @@
 //! `devshell clean`: what dead runs left behind.
 //!
-//! Every workspace's cache folder is locked by the run that uses it, so what can be locked here
-//! belongs to nobody. Kept results lie elsewhere and are never touched.
+//! A staged copy and the folder of a view are locked by the run that uses them, so what can be
+//! locked here belongs to nobody. Kept results lie elsewhere and are never touched.
 
 use std::path::Path;
 
 use crate::exit::{End, ExitCodePolicy};
 use crate::plan::own_roots;
-use crate::session::host::{Leftover, leftovers};
+use crate::session::host::{Leftover, LeftoverKind, leftovers};
 
 use super::args::Clean;
 use super::context::plan_error;
@@ -21,23 +21,27 @@ pub(super) fn clean(command: &Clean) -> Result<u8, CliError> {
     let mut removed = 0;
     let mut left = 0;
     for leftover in found {
-        let Leftover { folder, workspace, .. } = &leftover;
+        let Leftover {
+            path, workspace, kind, ..
+        } = &leftover;
         let gone = workspace.as_ref().is_none_or(|workspace| !workspace.is_dir());
-        if !gone && !command.all {
-            continue;
-        }
+        let what = match kind {
+            LeftoverKind::Copy if !gone && !command.all => continue,
+            LeftoverKind::Copy => "the staged copy",
+            LeftoverKind::Run => "a view that a killed run left",
+        };
         let whose = workspace
             .as_ref()
             .map_or("an unknown workspace".to_owned(), |path| path.display().to_string());
         match leftover.remove() {
             Ok(()) => {
-                say(&format!("removed `{}`, the staged copy of {whose}", folder.display()));
+                say(&format!("removed `{}`, {what} of {whose}", path.display()));
                 removed += 1;
             }
             Err(error) => {
                 say(&format!(
-                    "error: cannot remove `{}`, the staged copy of {whose}: {error}",
-                    folder.display()
+                    "error: cannot remove `{}`, {what} of {whose}: {error}",
+                    path.display()
                 ));
                 left += 1;
             }

@@ -4,7 +4,9 @@ use std::fs::{File, TryLockError};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
-use crate::plan::Plan;
+use crate::plan::{Places, Plan};
+use crate::session::host::{ViewPlace, is_view_in_use, view_name};
+use crate::sys::mounts::mounts;
 
 use super::end::say;
 
@@ -30,13 +32,18 @@ pub(super) fn nesting(plan: &Plan) -> Nesting {
     if !std::env::var(RUN_ID).is_ok_and(|outer| outer.split('/').next() == Some(key)) {
         return Nesting::Outside;
     }
-    let copy = plan.places.cache.join("copy");
+    if is_overlay_of(plan) {
+        return Nesting::Inside;
+    }
+    let Places { cache, staging, .. } = &plan.places;
+    let copy = cache.join("copy");
     let name = plan.workspace.file_name().unwrap_or_default();
-    match (is_held(&copy), is_held(&plan.workspace)) {
+    let private = is_held(&copy) || is_view_in_use(&ViewPlace::all(cache, staging, &plan.workspace, key));
+    match (private, is_held(&plan.workspace)) {
         // In the view the workspace's path shows the copy.
         (true, _) if is_same(&copy.join("tree").join(name), &plan.workspace) => Nesting::Inside,
         (true, true) => Nesting::Beside,
-        // No copy is in use: the outer run works in place.
+        // Nothing private is in use: the outer run works in place.
         (false, true) => Nesting::Inside,
         (_, false) => {
             say(&format!(
@@ -45,6 +52,14 @@ pub(super) fn nesting(plan: &Plan) -> Nesting {
             Nesting::Outside
         }
     }
+}
+
+/// Whether the workspace's path shows an overlay that a run of it has made.
+fn is_overlay_of(plan: &Plan) -> bool {
+    let name = view_name(&plan.places.key);
+    let mounts = mounts().unwrap_or_default();
+    let shown = mounts.iter().rev().find(|mount| mount.point == plan.workspace);
+    shown.is_some_and(|mount| mount.kind == "overlay" && mount.source == name.as_str())
 }
 
 fn is_held(folder: &Path) -> bool {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::quote::command_line;
 
-use super::types::{Backend, HostAccess, Plan, Strategy, ToolPlan, WorkspaceMode, WriteBack};
+use super::types::{Backend, HostAccess, Plan, Retries, Strategy, ToolPlan, WorkspaceMode, WriteBack};
 
 impl Strategy {
     /// The word as it stands in the config and the events.
@@ -159,8 +159,21 @@ fn write_tool(f: &mut fmt::Formatter<'_>, number: usize, tool: &ToolPlan) -> fmt
             tool.pass_env.join(" ")
         }
     )?;
-    if tool.retries > 0 {
-        writeln!(f, "     retries   {}", tool.retries)?;
+    let Retries {
+        count,
+        delay,
+        exit_codes,
+    } = &tool.retries;
+    if *count > 0 {
+        write!(f, "     retries   {count}")?;
+        if !delay.is_zero() {
+            write!(f, ", after {}", humantime::format_duration(*delay))?;
+        }
+        if !exit_codes.is_empty() {
+            let codes: Vec<String> = exit_codes.iter().map(ToString::to_string).collect();
+            write!(f, ", for exit code {}", codes.join(", "))?;
+        }
+        writeln!(f, "; each from the state before the failed attempt")?;
     }
     if tool.continue_on_error {
         writeln!(f, "     on error  go on; it does not decide")?;

@@ -9,7 +9,7 @@ use super::environment::passes;
 use super::error::PlanError;
 use super::facts::{Facts, origin_of_root, real_as_far_as_it_goes, workspace_key};
 use super::types::{
-    Backend, HostAccess, HostPlan, Places, Plan, Require, Strategy, ToolPlan, When, WorkspaceMode, WriteBack,
+    Backend, HostAccess, HostPlan, Places, Plan, Require, Retries, Strategy, ToolPlan, When, WorkspaceMode, WriteBack,
 };
 use crate::config::{self, BackendName, Config, Loaded, Tool};
 use crate::exit::ExitCodePolicy;
@@ -70,7 +70,7 @@ pub fn resolve_exec(loaded: &Loaded, facts: &Facts, argv: Vec<OsString>) -> Resu
         grace_period: loaded.config.run.grace_period,
         continue_on_error: false,
         when: When::default(),
-        retries: 0,
+        retries: Retries::default(),
         left_out: None,
     };
     plan(loaded, facts, vec![tool])
@@ -90,9 +90,9 @@ pub fn require_tools(plan: &Plan) -> Result<(), PlanError> {
 
 fn plan(loaded: &Loaded, facts: &Facts, tools: Vec<ToolPlan>) -> Result<Plan, PlanError> {
     let config = &loaded.config;
-    let (backend, backend_why) = backend(loaded);
+    let (mut backend, backend_why) = backend(loaded);
     let places = places(config, facts);
-    refuse_workspace(loaded, facts, &backend, &places)?;
+    refuse_workspace(loaded, facts, &mut backend, &places)?;
     Ok(Plan {
         config_file: loaded.file.clone(),
         workspace: facts.workspace.clone(),
@@ -164,6 +164,7 @@ fn host(config: &Config) -> HostPlan {
             config::HostAccess::ReadOnly => HostAccess::ReadOnly,
         },
         writable: config.sandbox.writable.clone(),
+        no_copy: None,
     }
 }
 
@@ -195,6 +196,7 @@ fn places(config: &Config, facts: &Facts) -> Places {
         cache: facts.cache_root.join(&key),
         state: facts.state_root.join(&key),
         state_root: facts.state_root.clone(),
+        cache_root: facts.cache_root.clone(),
         staging: parent.join(&key),
         key,
     }
@@ -202,7 +204,7 @@ fn places(config: &Config, facts: &Facts) -> Places {
 
 /// A view of a tree that contains itself has no end, and a tool that cleans such a tree would
 /// take the undo copies with it.
-fn refuse_workspace(loaded: &Loaded, facts: &Facts, backend: &Backend, places: &Places) -> Result<(), PlanError> {
+fn refuse_workspace(loaded: &Loaded, facts: &Facts, backend: &mut Backend, places: &Places) -> Result<(), PlanError> {
     let guest = !matches!(backend, Backend::Host(_));
     if let Backend::Host(host) = backend
         && host.strategy == Strategy::InPlace
@@ -231,17 +233,25 @@ fn refuse_workspace(loaded: &Loaded, facts: &Facts, backend: &Backend, places: &
     if guest {
         all.push(("staging", real_as_far_as_it_goes(&places.staging), staging_remedy));
     }
-    match all
+    let contained = all
         .into_iter()
-        .find(|(_, place, _)| place.starts_with(&facts.workspace))
-    {
-        Some((what, place, remedy)) => Err(PlanError::ContainsPlaces {
-            workspace: facts.workspace.clone(),
-            what,
-            place,
-            remedy,
-        }),
-        None => Ok(()),
+        .find(|(_, place, _)| place.starts_with(&facts.workspace));
+    let Some((what, place, remedy)) = contained else {
+        return Ok(());
+    };
+    let error = PlanError::ContainsPlaces {
+        workspace: facts.workspace.clone(),
+        what,
+        place,
+        remedy,
+    };
+    match backend {
+        // An overlay hides these folders from the tools.
+        Backend::Host(host) if host.strategy != Strategy::Copy => {
+            host.no_copy = Some(error.to_string());
+            Ok(())
+        }
+        _ => Err(error),
     }
 }
 
@@ -269,7 +279,11 @@ fn tool_plan(config: &Config, facts: &Facts, tool: &Tool) -> ToolPlan {
             env: when.and_then(|when| when.env.clone()),
             exists: when.and_then(|when| when.exists.as_deref()).and_then(config::inside),
         },
-        retries: tool.retries.as_ref().map_or(0, |retries| retries.count),
+        retries: tool.retries.as_ref().map_or_else(Retries::default, |retries| Retries {
+            count: retries.count,
+            delay: retries.delay,
+            exit_codes: retries.exit_codes.clone(),
+        }),
         left_out: None,
     }
 }

@@ -396,7 +396,7 @@ retries = 2
          timeout   none; without output: none; grace: 10s
          sets      GIT_OPTIONAL_LOCKS TOKEN
          passes    *
-         retries   2
+         retries   2; each from the state before the failed attempt
          on error  go on; it does not decide
     "#);
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::exit::ExitCodePolicy;
@@ -58,11 +58,19 @@ pub struct Places {
     pub state: PathBuf,
     /// Kept results of all workspaces are counted here: `<state>/devshell`.
     pub state_root: PathBuf,
+    /// Views, staging and indexes of all workspaces: `<cache>/devshell`.
+    pub cache_root: PathBuf,
     /// Staging of guests: `<workspace_parent>/<key>`.
     pub staging: PathBuf,
 }
 
 impl Places {
+    /// The folders that hold everything of devshell's own.
+    #[must_use]
+    pub fn roots(&self) -> [&Path; 2] {
+        [&self.cache_root, &self.state_root]
+    }
+
     /// Where a commit keeps new contents and undo copies until it is done.
     #[must_use]
     pub fn commit_area(&self) -> PathBuf {
@@ -109,6 +117,8 @@ pub struct HostPlan {
     pub host: HostAccess,
     /// Kept writable when `host` is read-only; absolute.
     pub writable: Vec<PathBuf>,
+    /// Why there can be no staged copy of this workspace, in words.
+    pub no_copy: Option<String>,
 }
 
 /// `vm.host.strategy`.
@@ -204,10 +214,21 @@ pub struct ToolPlan {
     pub continue_on_error: bool,
     /// Judged when the tool's turn comes, in the view.
     pub when: When,
-    /// How often a failed attempt is repeated; 0: never.
-    pub retries: u32,
+    /// How a failed attempt is repeated.
+    pub retries: Retries,
     /// Set when `--only` or `--from` leave the tool out; says so in words.
     pub left_out: Option<String>,
+}
+
+/// `tool.retries`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Retries {
+    /// How often a failed attempt is repeated; 0: never.
+    pub count: u32,
+    /// Between attempts.
+    pub delay: Duration,
+    /// Only after these codes; empty: after each, and after signals and timeouts.
+    pub exit_codes: Vec<i32>,
 }
 
 /// `tool.when`: all that are given must hold.

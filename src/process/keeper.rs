@@ -15,6 +15,7 @@ use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions, kill_process, pidfd_
 
 use crate::sys::explain::{Facts, Refusal, explain};
 use crate::sys::keeper::{self as raw, SetupFailure, Step};
+use crate::sys::mounts;
 
 pub use crate::sys::keeper::SetupStage;
 
@@ -25,8 +26,10 @@ const PATIENCE: Timespec = Timespec { tv_sec: 6, tv_nsec: 0 };
 /// What a keeper is to set up.
 #[derive(Debug, Default)]
 pub struct KeeperSpec {
-    /// Mounts in their order, seen by the tools alone.
+    /// Mounts in their order, seen by the tools alone. All sources are opened before the first is made.
     pub mounts: Vec<MountStep>,
+    /// Whether a keeper without these mounts is of no use.
+    pub needs_mounts: bool,
     /// Which namespaces are wanted.
     pub namespaces: Namespaces,
     /// Descriptors that the keeper holds as long as it lives and hands to no tool: locks that
@@ -44,6 +47,29 @@ pub enum MountStep {
         /// What it covers.
         onto: PathBuf,
     },
+    /// A stack of folders appears at `onto`; what is written goes to `upper`.
+    Overlay {
+        /// Stands as the source in `/proc/self/mountinfo`.
+        name: String,
+        /// The uppermost first.
+        lowers: Vec<PathBuf>,
+        /// On a file system that can hold one; no other overlay may be writing to it.
+        upper: PathBuf,
+        /// An empty folder on the file system and mount of `upper`, for this mount alone.
+        work: PathBuf,
+        /// What it covers.
+        onto: PathBuf,
+    },
+}
+
+impl MountStep {
+    /// What is mounted, and over what.
+    fn ends(&self) -> (&Path, &Path) {
+        match self {
+            Self::Bind { from, onto } => (from, onto),
+            Self::Overlay { upper, onto, .. } => (upper, onto),
+        }
+    }
 }
 
 /// Which namespaces are wanted.
@@ -82,6 +108,9 @@ pub enum KeeperError {
         #[source]
         source: io::Error,
     },
+    /// What the keeper is to hold could not be handed to it.
+    #[error("cannot start the process that keeps the tools")]
+    Resources(#[source] io::Error),
     /// A path of a mount cannot be used.
     #[error("cannot mount `{}`", path.display())]
     Path {
@@ -93,6 +122,18 @@ pub enum KeeperError {
     },
 }
 
+impl KeeperError {
+    /// The whole reason, with what the system said.
+    #[must_use]
+    pub fn in_full(&self) -> String {
+        match self {
+            Self::Setup { source, .. } | Self::Path { source, .. } | Self::Resources(source) => {
+                format!("{self} ({source})")
+            }
+        }
+    }
+}
+
 impl fmt::Display for SetupStage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -100,6 +141,7 @@ impl fmt::Display for SetupStage {
             Self::Maps => "give the tools a user namespace",
             Self::Private => "give the tools mounts of their own",
             Self::Mount => "mount the private tree",
+            Self::Overlay => "mount an overlay over the workspace",
             Self::Proc => "give the tools a /proc of their own",
             Self::Keeper => "start the process that keeps the tools",
         })
@@ -129,15 +171,18 @@ impl Keeper {
     }
 
     /// Starts the best keeper that can be had: all that `spec` wants, else the mounts without a
-    /// PID namespace, else no namespace at all. Comes with the reasons for each step down; the
-    /// caller decides from [`Self::isolation`] whether that is enough.
+    /// PID namespace, else (unless the mounts are needed) no namespace at all. Comes with the
+    /// reasons for each step down; the caller decides from [`Self::isolation`] whether that is
+    /// enough.
     ///
     /// # Errors
-    /// [`KeeperError`] when not even a process can be made, or a path of a mount is unusable.
+    /// [`KeeperError`] when not even a process can be made, a path of a mount is unusable, or
+    /// mounts that are needed cannot be had.
     pub fn start_best(spec: &KeeperSpec) -> Result<(Self, Vec<String>), KeeperError> {
         let wanted = spec.namespaces;
         let mounts = wanted.mount || !spec.mounts.is_empty();
         let mut why = Vec::new();
+        let mut refused = None;
         for (namespaces, usable) in [
             (Namespaces { mount: true, pid: true }, wanted.pid),
             (
@@ -153,18 +198,18 @@ impl Keeper {
             }
             match Self::start_as(spec, namespaces, &spec.mounts) {
                 Ok(keeper) => return Ok((keeper, why)),
-                Err(KeeperError::Setup {
-                    stage,
-                    explanation,
-                    source,
-                }) => {
-                    let reason = format!("cannot {stage}: {explanation} ({source})");
+                Err(error @ (KeeperError::Path { .. } | KeeperError::Resources(_))) => return Err(error),
+                Err(error @ KeeperError::Setup { .. }) => {
+                    let reason = error.in_full();
                     if !why.contains(&reason) {
                         why.push(reason);
                     }
+                    refused = Some(error);
                 }
-                Err(error) => return Err(error),
             }
+        }
+        if let Some(error) = refused.filter(|_| spec.needs_mounts) {
+            return Err(error);
         }
         Ok((Self::start_as(spec, Namespaces::default(), &[])?, why))
     }
@@ -199,13 +244,7 @@ impl Drop for Keeper {
 
 impl Keeper {
     fn start_as(spec: &KeeperSpec, namespaces: Namespaces, mounts: &[MountStep]) -> Result<Self, KeeperError> {
-        let mut steps = Vec::with_capacity(mounts.len());
-        for MountStep::Bind { from, onto } in mounts {
-            steps.push(Step::Bind {
-                from: resolve(from)?,
-                onto: resolve(onto)?,
-            });
-        }
+        let steps = mounts.iter().map(prepared).collect::<Result<Vec<_>, _>>()?;
         let setup = raw::Setup {
             mount: namespaces.mount || namespaces.pid || !steps.is_empty(),
             pid: namespaces.pid,
@@ -235,6 +274,34 @@ impl Keeper {
     }
 }
 
+/// A mount as the keeper can make it, which cannot allocate.
+fn prepared(step: &MountStep) -> Result<Step, KeeperError> {
+    let source = |path: &PathBuf| resolve(path).map(raw::Source::new);
+    Ok(match step {
+        MountStep::Bind { from, onto } => Step::Bind {
+            from: source(from)?,
+            onto: resolve(onto)?,
+        },
+        MountStep::Overlay {
+            name,
+            lowers,
+            upper,
+            work,
+            onto,
+        } => Step::Overlay(raw::Overlay {
+            name: CString::new(name.as_str()).unwrap_or_default(),
+            lowers: lowers.iter().map(source).collect::<Result<_, _>>()?,
+            upper: source(upper)?,
+            work: source(work)?,
+            flags: mounts::restrictions(onto).map_err(|source| KeeperError::Path {
+                path: onto.clone(),
+                source,
+            })?,
+            onto: resolve(onto)?,
+        }),
+    })
+}
+
 /// Mounts go to the real place, whatever symlinks lead there: both names show the view then.
 fn resolve(path: &Path) -> Result<CString, KeeperError> {
     let fault = |source| KeeperError::Path {
@@ -246,9 +313,7 @@ fn resolve(path: &Path) -> Result<CString, KeeperError> {
 }
 
 fn refused(failure: SetupFailure, mounts: &[MountStep]) -> KeeperError {
-    let mount = mounts
-        .get(failure.index)
-        .map(|MountStep::Bind { from, onto }| (from.as_path(), onto.as_path()));
+    let mount = mounts.get(failure.index).map(MountStep::ends);
     let errno = failure.source.raw_os_error().unwrap_or(0);
     let refusal = Refusal {
         stage: failure.stage,

@@ -119,9 +119,13 @@ impl EventSink for PlainReporter {
                 tool,
                 argv,
                 cwd: _,
-                attempt: _,
+                attempt,
             } => {
-                let text = format!("{}: {}", self.label(tool), command_line(argv));
+                let attempt = match attempt {
+                    1 => String::new(),
+                    number => format!(" (attempt {number})"),
+                };
+                let text = format!("{}{attempt}: {}", self.label(tool), command_line(argv));
                 self.say(&text)?;
                 self.progress.show(&text);
                 Ok(())
@@ -144,6 +148,7 @@ impl EventSink for PlainReporter {
                 signal,
                 message,
                 tolerated,
+                will_retry,
                 elapsed_ms,
                 survivors,
                 ..
@@ -161,12 +166,16 @@ impl EventSink for PlainReporter {
                 };
                 let message = message
                     .as_ref()
-                    .filter(|_| *tolerated)
+                    .filter(|_| *tolerated || *will_retry)
                     .map(|text| format!(": {text}"))
                     .unwrap_or_default();
-                let tolerated = if *tolerated { " (tolerated)" } else { "" };
+                let what_follows = match (tolerated, will_retry) {
+                    (true, _) => " (tolerated)",
+                    (_, true) => " (it is run once more)",
+                    _ => "",
+                };
                 let text = format!(
-                    "{} {how}{tolerated} after {}{message}",
+                    "{} {how}{what_follows} after {}{message}",
                     self.label(tool),
                     time(*elapsed_ms)
                 );

@@ -7,6 +7,7 @@
 mod finish;
 mod outcome;
 mod output;
+mod retries;
 mod run;
 mod tools;
 

@@ -35,6 +35,27 @@ impl Tails {
     }
 }
 
+/// The last bytes of a stream, for what is to be said after a failure.
+#[derive(Debug, Default)]
+pub(super) struct Recent {
+    bytes: Vec<u8>,
+}
+
+impl Recent {
+    const KEPT: usize = 8 * 1024;
+
+    pub(super) fn push(&mut self, bytes: &[u8]) {
+        let tail = &bytes[bytes.len().saturating_sub(Self::KEPT)..];
+        let over = (self.bytes.len() + tail.len()).saturating_sub(Self::KEPT);
+        self.bytes.drain(..over.min(self.bytes.len()));
+        self.bytes.extend_from_slice(tail);
+    }
+
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
 /// How many bytes at the end begin a character that is not complete.
 fn unfinished(bytes: &[u8]) -> usize {
     for back in 1..=bytes.len().min(3) {
@@ -69,6 +90,17 @@ mod tests {
             assert_eq!(tails.rest().count(), 0);
             assert_eq!(joined, text);
         }
+    }
+
+    #[test]
+    fn only_the_last_bytes_are_kept() {
+        let mut recent = Recent::default();
+        recent.push(&[b'a'; 5000]);
+        recent.push(&[b'b'; 5000]);
+        assert_eq!(recent.bytes().len(), Recent::KEPT);
+        assert!(recent.bytes().ends_with(&[b'b'; 5000]) && recent.bytes().starts_with(b"a"));
+        recent.push(&[b'c'; 20_000]);
+        assert_eq!(recent.bytes(), [b'c'; Recent::KEPT]);
     }
 
     #[test]

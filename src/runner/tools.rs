@@ -11,11 +11,22 @@ use crate::process::{Limits, RunDeadline, Stage, ToolCommand, ToolEnd, ToolExit,
 use crate::vfs::VfsPath;
 
 use super::outcome::Failure;
-use super::output::Tails;
+use super::output::{Recent, Tails};
+use super::retries::is_worth_a_retry;
 use super::run::Runner;
 
 /// How many messages may wait: with chunks of 64 KiB a few MiB, then the tool waits.
 const WAITING_MESSAGES: usize = 32;
+
+/// How one attempt ended.
+enum Attempted {
+    /// Well, or with a failure that is tolerated.
+    Done,
+    /// With a failure that decides.
+    Failed(Failure),
+    /// With one that decides unless a further attempt does better.
+    ToRepeat(Failure),
+}
 
 impl Runner<'_> {
     /// Runs every tool that is due, or says why not.
@@ -86,7 +97,6 @@ impl Runner<'_> {
     }
 
     fn run_tool(&mut self, tool: &ToolPlan) {
-        let start = Instant::now();
         let cwd = match self.root.resolve(&tool.cwd) {
             Ok(cwd) => cwd,
             Err(error) => {
@@ -94,6 +104,36 @@ impl Runner<'_> {
                 return self.fail(failure);
             }
         };
+        let command = self.command(tool, cwd);
+        if tool.retries.count > 0 && !self.checkpoint(tool) {
+            return;
+        }
+        let mut attempt = 1;
+        loop {
+            let failure = match self.attempt(tool, &command, attempt) {
+                Attempted::Done => {
+                    if attempt > 1 {
+                        let of = tool.retries.count + 1;
+                        self.emitter.warn(format!(
+                            "`{}` is flaky: it succeeded at attempt {attempt} of {of}",
+                            tool.name
+                        ));
+                    }
+                    return;
+                }
+                Attempted::Failed(failure) => return self.fail(failure),
+                Attempted::ToRepeat(failure) => failure,
+            };
+            if !self.go_back(tool) {
+                return self.fail(failure);
+            }
+            attempt += 1;
+        }
+    }
+
+    /// Runs a tool once.
+    fn attempt(&mut self, tool: &ToolPlan, command: &ToolCommand, attempt: u32) -> Attempted {
+        let start = Instant::now();
         self.emitter.emit(EventBody::ToolStarted {
             tool: tool.name.clone(),
             argv: tool
@@ -101,11 +141,10 @@ impl Runner<'_> {
                 .iter()
                 .map(|argument| argument.to_string_lossy().into_owned())
                 .collect(),
-            cwd: cwd.to_string(),
-            attempt: 1,
+            cwd: command.cwd.to_string(),
+            attempt,
         });
-        let command = self.command(tool, cwd);
-        let end = self.execute(tool, &command);
+        let (end, stderr) = self.execute(tool, command);
         if end.leaked {
             self.emitter.warn(format!(
                 "`{}` ended, but something that it started and that devshell cannot reach still holds its output",
@@ -121,10 +160,19 @@ impl Runner<'_> {
             }),
             exit => Failure::of_tool(&tool.name, exit),
         };
-        let tolerated = tool.continue_on_error && failure.is_some() && !stopped && !out_of_time;
-        self.tool_finished(tool, end, tolerated, start);
-        if let Some(failure) = failure.filter(|_| !tolerated) {
-            self.fail(failure);
+        let final_one = stopped || out_of_time || attempt > tool.retries.count || self.stop_reason().is_some();
+        let will_retry = failure.is_some() && !final_one && is_worth_a_retry(&tool.retries, &end.exit);
+        let tolerated = tool.continue_on_error && failure.is_some() && !stopped && !out_of_time && !will_retry;
+        let failed = matches!(end.exit, ToolExit::Code(_) | ToolExit::Signal(_));
+        self.tool_finished(tool, attempt, end, [tolerated, will_retry], start);
+        if failed && let Some(why) = self.session.explain(stderr.bytes()) {
+            self.emitter
+                .warn(format!("`{}` may have failed for this: {why}", tool.name));
+        }
+        match failure.filter(|_| !tolerated) {
+            None => Attempted::Done,
+            Some(failure) if will_retry => Attempted::ToRepeat(failure),
+            Some(failure) => Attempted::Failed(failure),
         }
     }
 
@@ -143,8 +191,9 @@ impl Runner<'_> {
     }
 
     /// Starts the tool and waits for its end.
-    fn execute(&mut self, tool: &ToolPlan, command: &ToolCommand) -> ToolEnd {
+    fn execute(&mut self, tool: &ToolPlan, command: &ToolCommand) -> (ToolEnd, Recent) {
         let (sender, messages) = mpsc::sync_channel(WAITING_MESSAGES);
+        let mut recent = Recent::default();
         self.cancel.wake(Some(sender.clone()));
         let end = match self.session.start_tool(&mut self.vfs, command, sender) {
             Err(error) => ToolEnd {
@@ -166,6 +215,9 @@ impl Runner<'_> {
                 let emitter = std::cell::RefCell::new(&mut self.emitter);
                 let mut tails = Tails::default();
                 let mut output = |stream: Stream, bytes: Vec<u8>| {
+                    if stream == Stream::Stderr {
+                        recent.push(&bytes);
+                    }
                     let bytes = tails.whole(stream, bytes);
                     if bytes.is_empty() {
                         return;
@@ -195,10 +247,17 @@ impl Runner<'_> {
             }
         };
         self.cancel.wake(None);
-        end
+        (end, recent)
     }
 
-    fn tool_finished(&mut self, tool: &ToolPlan, end: ToolEnd, tolerated: bool, start: Instant) {
+    fn tool_finished(
+        &mut self,
+        tool: &ToolPlan,
+        attempt: u32,
+        end: ToolEnd,
+        [tolerated, will_retry]: [bool; 2],
+        start: Instant,
+    ) {
         let (outcome, exit_code, signal, message) = match end.exit {
             ToolExit::Success => (ToolOutcome::Success, Some(0), None, None),
             ToolExit::Code(code) => (ToolOutcome::Failed, Some(code), None, None),
@@ -211,13 +270,14 @@ impl Runner<'_> {
         };
         self.emitter.emit(EventBody::ToolFinished {
             tool: tool.name.clone(),
-            attempt: 1,
+            attempt,
             cached: false,
             outcome,
             exit_code,
             signal,
             message,
             tolerated,
+            will_retry,
             elapsed_ms: millis(start.elapsed()),
             survivors: end.survivors,
         });

@@ -62,6 +62,25 @@ pub trait Session {
     /// Whether a path exists in what the tools see; links are not followed.
     fn exists(&self, path: &VfsPath) -> bool;
 
+    /// Why a tool may have failed here that would not fail elsewhere, in words, from the last
+    /// bytes of its stderr.
+    fn explain(&self, _stderr: &[u8]) -> Option<String> {
+        None
+    }
+
+    /// Notes the present state of the tree, for a tool that may be repeated; nothing runs in it.
+    /// Says whether [`Self::roll_back`] can bring that state back.
+    ///
+    /// # Errors
+    /// [`VmError`]; the session is of no more use then.
+    fn checkpoint(&mut self, cx: &mut Context) -> Result<bool, VmError>;
+
+    /// Brings back the state of the last checkpoint.
+    ///
+    /// # Errors
+    /// [`VmError`]; the session is of no more use then.
+    fn roll_back(&mut self, cx: &mut Context) -> Result<(), VmError>;
+
     /// Brings what the tools changed into `vfs`. Nothing of the tools runs any more.
     ///
     /// # Errors

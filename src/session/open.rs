@@ -24,13 +24,6 @@ pub fn open(plan: &Plan) -> Result<Box<dyn Session>, VmError> {
     if host.host == HostAccess::ReadOnly {
         return Err(VmError::not_yet("sandbox.host = \"ro\""));
     }
-    if let Some(tool) = plan
-        .tools
-        .iter()
-        .find(|tool| tool.retries > 0 && tool.left_out.is_none())
-    {
-        return Err(VmError::not_yet(&format!("`retries` (of tool `{}`)", tool.name)));
-    }
     Ok(Box::new(HostSandboxSession::new(HostSettings::of_plan(plan, host))))
 }
 

@@ -36,18 +36,18 @@ impl Facts {
             .filter(|kind| number(&format!("/proc/sys/user/max_{kind}_namespaces")) == Some(0))
             .collect();
         let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-        let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-        let points: Vec<&str> = mounts.lines().filter_map(|line| line.split(' ').nth(4)).collect();
+        let mounts = super::mounts::mounts().unwrap_or_default();
+        let points: Vec<&Path> = mounts.iter().map(|mount| mount.point.as_path()).collect();
         Self {
             forbidden,
             userns_clone_off: number("/proc/sys/kernel/unprivileged_userns_clone") == Some(0),
             apparmor: number("/proc/sys/kernel/apparmor_restrict_unprivileged_userns") == Some(1),
             seccomp: status.lines().any(|line| line.split_whitespace().eq(["Seccomp:", "2"])),
-            chroot: !points.is_empty() && !points.contains(&"/"),
+            chroot: !points.is_empty() && !points.contains(&Path::new("/")),
             masked: points
                 .iter()
-                .filter(|point| point.starts_with("/proc/"))
-                .map(|&point| point.to_owned())
+                .filter(|point| point.starts_with("/proc") && **point != Path::new("/proc"))
+                .map(|point| point.display().to_string())
                 .collect(),
         }
     }
@@ -73,7 +73,9 @@ pub(crate) fn explain(refusal: Refusal, facts: &Facts) -> String {
     let denied = matches!(refusal.errno, libc::EPERM | libc::EACCES);
     match refusal.stage {
         SetupStage::Clone => explain_clone(refusal, facts),
-        SetupStage::Maps | SetupStage::Private | SetupStage::Mount if denied && refusal.user && facts.apparmor => {
+        SetupStage::Maps | SetupStage::Private | SetupStage::Mount | SetupStage::Overlay
+            if denied && refusal.user && facts.apparmor =>
+        {
             APPARMOR.to_owned()
         }
         SetupStage::Maps => "the caller's user and group could not be mapped into the user namespace".to_owned(),
@@ -84,6 +86,7 @@ pub(crate) fn explain(refusal: Refusal, facts: &Facts) -> String {
         SetupStage::Private if denied => format!("mounting is not allowed here{}", container(facts)),
         SetupStage::Private => "the mounts could not be parted from the host's".to_owned(),
         SetupStage::Mount => explain_mount(refusal, facts, denied),
+        SetupStage::Overlay => explain_overlay(refusal, facts, denied),
         SetupStage::Proc if denied && !facts.masked.is_empty() => format!(
             "/proc is masked here ({}), as in a container, so a process namespace cannot have a /proc of its own",
             facts.masked.join(", ")
@@ -138,6 +141,24 @@ fn explain_mount(refusal: Refusal, facts: &Facts, denied: bool) -> String {
         _ => String::new(),
     };
     what + &why
+}
+
+fn explain_overlay(refusal: Refusal, facts: &Facts, denied: bool) -> String {
+    let upper = refusal
+        .mount
+        .map_or_else(String::new, |(upper, _)| format!(" `{}`", upper.display()));
+    match refusal.errno {
+        libc::ENODEV => "this kernel has no overlay file system (`modprobe overlay` as root loads it)".to_owned(),
+        _ if denied && facts.seccomp => format!("mounting is not allowed here{}", container(facts)),
+        _ if denied && refusal.user => {
+            "this kernel does not let ordinary users mount overlays; kernels before 5.11 do not".to_owned()
+        }
+        libc::EINVAL => format!("the file system of{upper} or of the workspace does not suit an overlay"),
+        libc::ELOOP => format!("the layer{upper} and the workspace lie within each other"),
+        libc::EBUSY => format!("the layer{upper} is in use by another mount"),
+        libc::ENAMETOOLONG => "there are too many layers".to_owned(),
+        _ => "the overlay could not be mounted".to_owned(),
+    }
 }
 
 fn container(facts: &Facts) -> String {

@@ -1,5 +1,6 @@
 //! File-system calls relative to folder descriptors, which never follow a symbolic link.
 
+mod acl;
 mod copy;
 mod open;
 mod remove;
@@ -15,6 +16,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, Mode, RenameFlags};
 
+pub(crate) use acl::Acl;
 pub(crate) use copy::{CopyMemory, copy_contents, read_full_at, write_all};
 pub(crate) use open::{
     create_file, make_reachable, open_absolute, open_beneath, open_child_dir, open_dir, open_file, open_file_forced,
@@ -93,6 +95,12 @@ pub(crate) fn read_link_at(dir: impl AsFd, name: &OsStr) -> io::Result<PathBuf> 
 /// `mkdirat`.
 pub(crate) fn make_dir(dir: impl AsFd, name: &OsStr, mode: u32) -> io::Result<()> {
     Ok(rustix::fs::mkdirat(dir, name, to_mode(mode))?)
+}
+
+/// What stands in a layer of an overlay for "nothing": a character device 0:0, which anybody may make.
+pub(crate) fn make_whiteout(dir: impl AsFd, name: &OsStr) -> io::Result<()> {
+    let kind = rustix::fs::FileType::CharacterDevice;
+    Ok(rustix::fs::mknodat(dir, name, kind, Mode::empty(), 0)?)
 }
 
 /// `symlinkat`.

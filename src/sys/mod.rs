@@ -5,5 +5,7 @@ pub(crate) mod explain;
 pub(crate) mod fs;
 #[cfg(target_os = "linux")]
 pub(crate) mod keeper;
+#[cfg(target_os = "linux")]
+pub(crate) mod mounts;
 pub(crate) mod output;
 pub(crate) mod signals;

@@ -1,4 +1,4 @@
-//! Staged copies that lie about.
+//! What dead runs left in devshell's own folders.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -8,16 +8,38 @@ use std::path::{Path, PathBuf};
 
 use walkdir::WalkDir;
 
-use super::staging::{WORKSPACE, remove_folder};
+use super::run_folder::{self, DeadRun};
+use super::staging::remove_folder;
+use super::view_place::ViewPlace;
 
-/// A staged copy that no session uses now; locked, so that none can begin to.
+/// The file that says whose part of the cache folder something is.
+const WORKSPACE: &str = "workspace";
+
+/// Something that is in nobody's use; locked, so that none can begin to use it.
 #[derive(Debug)]
 pub struct Leftover {
-    /// The workspace's part of the cache folder.
-    pub folder: PathBuf,
-    /// Whose copy it is, where that can be read.
+    /// Where it lies.
+    pub path: PathBuf,
+    /// Whose it is, where that can be read.
     pub workspace: Option<PathBuf>,
-    _lock: File,
+    /// What it is.
+    pub kind: LeftoverKind,
+    holds: Holds,
+}
+
+/// What a leftover is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LeftoverKind {
+    /// A staged copy: the next run with `copy` would carry only what has changed since.
+    Copy,
+    /// The layers of a run that was killed: of no use to anybody.
+    Run,
+}
+
+#[derive(Debug)]
+enum Holds {
+    Copy { _lock: File },
+    Run(DeadRun, ViewPlace),
 }
 
 impl Leftover {
@@ -26,11 +48,38 @@ impl Leftover {
     /// # Errors
     /// What the system said; the rest of it stays.
     pub fn remove(&self) -> io::Result<()> {
-        remove_folder(&self.folder)
+        match &self.holds {
+            Holds::Copy { .. } => {
+                remove_folder(&self.path)?;
+                self.forget_empty();
+                Ok(())
+            }
+            Holds::Run(run, place) => {
+                run.remove()?;
+                place.leave();
+                Ok(())
+            }
+        }
     }
 }
 
-/// The staged copies below the cache folder of all workspaces that are in nobody's use.
+impl Leftover {
+    /// Removes the workspace's part of the cache folder if nothing is in it any more.
+    fn forget_empty(&self) {
+        let Some(cache) = self.path.parent() else { return };
+        let _ = std::fs::remove_dir(cache.join("view"));
+        let others = |name: &OsStr| name != OsStr::new(WORKSPACE);
+        let empty = std::fs::read_dir(cache)
+            .is_ok_and(|mut all| !all.any(|entry| entry.is_ok_and(|entry| others(&entry.file_name()))));
+        if empty {
+            let _ = std::fs::remove_file(cache.join(WORKSPACE));
+            let _ = std::fs::remove_dir(cache);
+        }
+    }
+}
+
+/// What lies below the cache folder of all workspaces, or where these workspaces have their
+/// views, and is in nobody's use.
 ///
 /// # Errors
 /// When the folder is there and cannot be read.
@@ -40,20 +89,58 @@ pub fn leftovers(cache_root: &Path) -> io::Result<Vec<Leftover>> {
     }
     let mut found = Vec::new();
     for entry in WalkDir::new(cache_root).min_depth(1).max_depth(1).sort_by_file_name() {
-        let folder = entry?.into_path();
-        // Only what is ours: other things may lie where DEVSHELL_EXPORT_BASE points.
-        let copy = folder.join("copy");
-        let Ok(lock) = File::open(&copy) else { continue };
-        if lock.try_lock().is_err() {
-            continue;
+        let entry = entry?;
+        let (key, folder) = (entry.file_name().to_string_lossy().into_owned(), entry.path());
+        let workspace = workspace_of(folder);
+        let place = ViewPlace::lasting(folder.join("view"));
+        let mut places = match &workspace {
+            Some(workspace) => ViewPlace::all(folder, &cache_root.join("staging").join(&key), workspace, &key),
+            None => vec![place],
+        };
+        // A place that is no folder has nothing.
+        places.retain(|place| place.folder.is_dir());
+        for place in places {
+            found.extend(DeadRun::all_at(&place.folder).into_iter().map(|run| Leftover {
+                path: run.path().to_path_buf(),
+                workspace: workspace.clone(),
+                kind: LeftoverKind::Run,
+                holds: Holds::Run(run, place.clone()),
+            }));
         }
-        let workspace = std::fs::read(copy.join(WORKSPACE)).ok();
-        let workspace = workspace.map(|path| PathBuf::from(OsStr::from_bytes(&path)));
-        found.push(Leftover {
-            folder,
-            workspace,
-            _lock: lock,
-        });
+        // Only what is ours: other things may lie where DEVSHELL_EXPORT_BASE points.
+        let Ok(lock) = File::open(folder.join("copy")) else {
+            continue;
+        };
+        if lock.try_lock().is_ok() {
+            found.push(Leftover {
+                path: folder.join("copy"),
+                workspace,
+                kind: LeftoverKind::Copy,
+                holds: Holds::Copy { _lock: lock },
+            });
+        }
     }
     Ok(found)
+}
+
+/// Whether a live run of the workspace has an overlay.
+#[must_use]
+pub fn is_view_in_use(places: &[ViewPlace]) -> bool {
+    places.iter().any(|place| run_folder::is_in_use(&place.folder))
+}
+
+/// Notes whose part of the cache folder this is.
+pub(super) fn note_workspace(cache: &Path, workspace: &Path) -> io::Result<()> {
+    let file = cache.join(WORKSPACE);
+    let bytes = workspace.as_os_str().as_bytes();
+    if std::fs::read(&file).is_ok_and(|known| known == bytes) {
+        return Ok(());
+    }
+    crate::sys::fs::make_private_dirs(cache)?;
+    std::fs::write(file, bytes)
+}
+
+fn workspace_of(cache: &Path) -> Option<PathBuf> {
+    let path = std::fs::read(cache.join(WORKSPACE)).ok()?;
+    Some(PathBuf::from(OsStr::from_bytes(&path)))
 }

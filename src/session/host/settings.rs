@@ -4,6 +4,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::plan::{HostPlan, Plan, Require, Strategy};
+use crate::session::VmError;
+use crate::workspace::Rules;
+
+use super::view_place::ViewPlace;
 
 /// Settings of a host session.
 #[derive(Debug, Clone)]
@@ -12,11 +16,21 @@ pub struct HostSettings {
     pub strategy: Strategy,
     /// The isolation below which no tool is started.
     pub require: Require,
+    /// The workspace's part of the cache folder, where it has one.
+    pub cache: Option<PathBuf>,
     /// Where the copy lies.
     pub staging: StagingPlace,
+    /// Where the layers of an overlay may lie, in the order of choice.
+    pub view_places: Vec<ViewPlace>,
+    /// The overlay's name in the table of mounts.
+    pub view_name: String,
+    /// Folders of devshell's own, which no view shows.
+    pub own_folders: Vec<PathBuf>,
+    /// Why there can be no copy, in words.
+    pub no_copy: Option<String>,
     /// Gitignore-style patterns that are not carried.
     pub ignore: Vec<String>,
-    /// Gitignore-style patterns of folders that stay in the staging between runs.
+    /// Gitignore-style patterns of folders that are used and not carried.
     pub cache_dirs: Vec<String>,
     /// Timeout of tools that are given none of their own; `None`: no limit.
     pub exec_timeout: Option<Duration>,
@@ -31,19 +45,35 @@ pub enum StagingPlace {
     Temporary,
 }
 
+/// The name of the overlays of a workspace, by its key.
+#[must_use]
+pub fn view_name(key: &str) -> String {
+    format!("devshell-{key}")
+}
+
 impl HostSettings {
     /// The settings that a plan means.
     #[must_use]
     pub fn of_plan(plan: &Plan, host: &HostPlan) -> Self {
+        let places = &plan.places;
         Self {
             strategy: host.strategy,
             require: host.require,
-            staging: StagingPlace::Fixed(plan.places.cache.join("copy")),
+            cache: Some(places.cache.clone()),
+            staging: StagingPlace::Fixed(places.cache.join("copy")),
+            view_places: ViewPlace::all(&places.cache, &places.staging, &plan.workspace, &places.key),
+            view_name: view_name(&places.key),
+            own_folders: places.roots().map(PathBuf::from).to_vec(),
+            no_copy: host.no_copy.clone(),
             ignore: plan.ignore.clone(),
             cache_dirs: plan.cache_dirs.clone(),
             // The plan gives each tool its own.
             exec_timeout: None,
         }
+    }
+
+    pub(super) fn rules(&self) -> Result<Rules, VmError> {
+        Rules::new(&self.ignore, &self.cache_dirs).map_err(|error| VmError::Config(error.to_string()))
     }
 }
 
@@ -52,7 +82,12 @@ impl Default for HostSettings {
         Self {
             strategy: Strategy::Auto,
             require: Require::None,
+            cache: None,
             staging: StagingPlace::Temporary,
+            view_places: vec![ViewPlace::shared(tempfile::env::temp_dir())],
+            view_name: "devshell".to_owned(),
+            own_folders: Vec::new(),
+            no_copy: None,
             ignore: Vec::new(),
             cache_dirs: Vec::new(),
             exec_timeout: None,

@@ -4,7 +4,6 @@ use std::any::Any;
 use std::fs::{File, TryLockError};
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
-use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,9 +12,6 @@ use std::time::{Duration, Instant};
 use crate::sys::fs::remove_tree;
 
 use super::settings::StagingPlace;
-
-/// The file that says whose copy a folder holds.
-pub(super) const WORKSPACE: &str = "workspace";
 
 /// A staging folder that belongs to one session at a time.
 ///
@@ -77,14 +73,16 @@ impl Staging {
         self.folder.join("index")
     }
 
-    /// Writes down whose copy this is, for `clean`.
-    pub(super) fn belongs_to(&self, workspace: &Path) -> io::Result<()> {
-        let file = self.folder.join(WORKSPACE);
-        let bytes = workspace.as_os_str().as_bytes();
-        if std::fs::read(&file).is_ok_and(|known| known == bytes) {
-            Ok(())
-        } else {
-            std::fs::write(file, bytes)
+    /// The copy of the copy that a retry goes back to, the index of the way there, and that of
+    /// the way back.
+    pub(super) fn saved(&self) -> [PathBuf; 3] {
+        ["saved", "saved-index", "back-index"].map(|name| self.folder.join(name))
+    }
+
+    /// Removes that.
+    pub(super) fn forget_saved(&self) {
+        for path in self.saved() {
+            let _ = remove_folder(&path);
         }
     }
 

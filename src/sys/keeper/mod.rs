@@ -9,6 +9,7 @@ mod child;
 mod command;
 mod processes;
 mod setup;
+mod text;
 mod tool;
 mod wire;
 
@@ -19,6 +20,7 @@ use std::mem::MaybeUninit;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 use rustix::io::Errno;
+use rustix::mount::MountFlags;
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags,
     SocketType, recvmsg, sendmsg, socketpair,
@@ -29,6 +31,7 @@ use rustix::thread::CapabilitySet;
 use super::signals::{AllBlocked, last_errno};
 
 pub(crate) use command::Command;
+pub(crate) use setup::Source;
 pub use wire::SetupStage;
 pub(crate) use wire::{LaunchFailure, LaunchStage, RECORD, Reply, Request};
 
@@ -50,7 +53,22 @@ pub(crate) struct Setup {
 /// One mount; paths are absolute and without symlinks.
 pub(crate) enum Step {
     /// `from` and all mounts below it appear at `onto`.
-    Bind { from: CString, onto: CString },
+    Bind { from: Source, onto: CString },
+    /// A stack of folders.
+    Overlay(Overlay),
+}
+
+/// An overlay whose metadata an ordinary user can read and which nothing brings to the disk.
+pub(crate) struct Overlay {
+    /// Stands as the source in /proc/self/mountinfo.
+    pub(crate) name: CString,
+    /// The uppermost first.
+    pub(crate) lowers: Vec<Source>,
+    pub(crate) upper: Source,
+    pub(crate) work: Source,
+    pub(crate) onto: CString,
+    /// What the mount below `onto` forbids must not be allowed by this one.
+    pub(crate) flags: MountFlags,
 }
 
 /// A keeper that is set up and waits for requests.
@@ -74,14 +92,17 @@ pub(crate) struct SetupFailure {
     pub(crate) user: bool,
 }
 
+/// Whether the caller may mount without a user namespace of its own.
+pub(crate) fn may_mount() -> bool {
+    rustix::thread::capabilities(None).is_ok_and(|sets| sets.effective.contains(CapabilitySet::SYS_ADMIN))
+}
+
 /// Makes a keeper: without a user namespace where the caller may mount, else with one.
 pub(crate) fn start(setup: &Setup) -> Result<Started, SetupFailure> {
     if !setup.mount && !setup.pid {
         return clone(setup, false);
     }
-    let may_mount =
-        rustix::thread::capabilities(None).is_ok_and(|sets| sets.effective.contains(CapabilitySet::SYS_ADMIN));
-    if may_mount {
+    if may_mount() {
         match clone(setup, false) {
             // A seccomp filter or a security module may say no all the same.
             Err(failure) if failure.stage == SetupStage::Clone && is_denied(&failure.source) => {}

@@ -8,6 +8,7 @@ use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{CWD, Mode, OFlags, RawDir};
 use rustix::process::{Pid, Signal, WaitOptions, getpid, kill_process, kill_process_group, waitpgid};
 
+use super::text::ProcPath;
 use super::wire::Record;
 
 /// How many survivors are named.
@@ -241,75 +242,9 @@ fn parse(text: &[u8]) -> Option<i32> {
     (!text.is_empty()).then_some(number)
 }
 
-/// A path below /proc in fixed memory; too long a one comes out empty and is found nowhere.
-#[derive(Clone, Copy)]
-pub(super) struct ProcPath {
-    bytes: [u8; 96],
-    length: usize,
-}
-
-impl ProcPath {
-    pub(super) fn new(text: &[u8]) -> Self {
-        let mut path = Self {
-            bytes: [0; 96],
-            length: 0,
-        };
-        path.text(text);
-        path
-    }
-
-    pub(super) fn text(&mut self, text: &[u8]) {
-        let end = self.length.saturating_add(text.len());
-        // The last byte stays the terminator.
-        if end < self.bytes.len()
-            && let Some(room) = self.bytes.get_mut(self.length..end)
-        {
-            room.copy_from_slice(text);
-            self.length = end;
-        }
-    }
-
-    pub(super) fn number(&mut self, number: i32) {
-        let mut digits = [0_u8; 10];
-        let mut rest = number.unsigned_abs();
-        let mut used = 0;
-        for digit in digits.iter_mut().rev() {
-            *digit = b'0' + (rest % 10) as u8;
-            rest /= 10;
-            used += 1;
-            if rest == 0 {
-                break;
-            }
-        }
-        self.text(digits.get(10 - used..).unwrap_or(&[]));
-    }
-
-    fn as_bytes(&self) -> &[u8] {
-        self.bytes.get(..self.length).unwrap_or(&[])
-    }
-
-    pub(super) fn as_c_str(&self) -> &CStr {
-        CStr::from_bytes_until_nul(&self.bytes).unwrap_or(c"")
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn paths_are_assembled_with_numbers() {
-        let mut path = ProcPath::new(b"/proc/");
-        path.number(1_048_576);
-        path.text(b"/task");
-        assert_eq!(path.as_c_str(), c"/proc/1048576/task");
-        path.text(&[b'x'; 96]);
-        assert_eq!(path.as_c_str(), c"/proc/1048576/task", "what does not fit is left out");
-        let mut zero = ProcPath::new(b"");
-        zero.number(0);
-        zero.number(i32::MAX);
-        assert_eq!(zero.as_c_str(), c"02147483647");
-    }
 
     #[test]
     fn only_whole_numbers_are_parsed() {

@@ -1,17 +1,20 @@
 //! The first steps of a keeper: descriptors, mounts, /proc. Runs in the clone: nothing here allocates.
 #![allow(unsafe_code)]
 
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
 use std::mem::MaybeUninit;
 
-use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use rustix::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd as _, IntoRawFd as _, OwnedFd, RawFd};
 use rustix::fs::{CWD, Mode, OFlags, RawDir};
 use rustix::io::{Errno, FdFlags};
 use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_bind_recursive, mount_change};
 
-use super::processes::ProcPath;
+use super::text::{ProcPath, Text};
 use super::wire::SetupStage;
-use super::{Setup, Step};
+use super::{Overlay, Setup, Step};
+
+/// What mount(2) takes as options: one page.
+type Options = Text<4096>;
 
 /// The set-up as ordered; where it fails, the stage and which mount.
 pub(super) fn run(setup: &Setup) -> Result<(), (SetupStage, usize, Errno)> {
@@ -21,11 +24,15 @@ pub(super) fn run(setup: &Setup) -> Result<(), (SetupStage, usize, Errno)> {
     // What is mounted here must not appear on the host; what the host mounts may appear here.
     mount_change(c"/", MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC)
         .map_err(|error| (SetupStage::Private, 0, error))?;
+    // All sources first: a mount may cover the path of a later one.
+    for (index, step) in setup.steps.iter().enumerate() {
+        open_sources(step).map_err(|error| (SetupStage::Mount, index, error))?;
+    }
     for (index, step) in setup.steps.iter().enumerate() {
         match step {
-            Step::Bind { from, onto } => bind(from, onto),
-        }
-        .map_err(|error| (SetupStage::Mount, index, error))?;
+            Step::Bind { from, onto } => bind(from, onto).map_err(|error| (SetupStage::Mount, index, error)),
+            Step::Overlay(overlay) => mount_overlay(overlay).map_err(|error| (SetupStage::Overlay, index, error)),
+        }?;
     }
     if setup.pid {
         let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
@@ -34,15 +41,84 @@ pub(super) fn run(setup: &Setup) -> Result<(), (SetupStage, usize, Errno)> {
     Ok(())
 }
 
-/// Both ends are opened first, without following a symlink at the end, in the namespace where
-/// they are used: descriptors from before the unshare would be refused.
-fn bind(from: &CStr, onto: &CStr) -> Result<(), Errno> {
-    let source = anchor(from)?;
+/// Opened without following a symlink at the end, in the namespace where they are used:
+/// descriptors from before the unshare would be refused.
+fn open_sources(step: &Step) -> Result<(), Errno> {
+    match step {
+        Step::Bind { from, .. } => from.open(),
+        Step::Overlay(overlay) => {
+            for layer in overlay.lowers.iter().chain([&overlay.upper, &overlay.work]) {
+                layer.open()?;
+            }
+            Ok(())
+        }
+    }
+}
+
+fn bind(from: &Source, onto: &CStr) -> Result<(), Errno> {
+    let source = from.take().ok_or(Errno::BADF)?;
     let target = anchor(onto)?;
     match mount_bind_recursive(through(&source).as_c_str(), through(&target).as_c_str()) {
         // No /proc: then by name.
-        Err(Errno::NOENT) => mount_bind_recursive(from, onto),
+        Err(Errno::NOENT) => mount_bind_recursive(from.path.as_c_str(), onto),
         result => result,
+    }
+}
+
+/// The layers by their descriptors: commas, colons and backslashes in paths mean nothing then.
+fn mount_overlay(overlay: &Overlay) -> Result<(), Errno> {
+    let mut options = Options::new(b"userxattr,volatile");
+    for (number, lower) in overlay.lowers.iter().enumerate() {
+        lower.name(if number == 0 { b",lowerdir=" } else { b":" }, &mut options);
+    }
+    overlay.upper.name(b",upperdir=", &mut options);
+    overlay.work.name(b",workdir=", &mut options);
+    if !options.is_whole() {
+        return Err(Errno::NAMETOOLONG);
+    }
+    let target = anchor(&overlay.onto)?;
+    let mounted = mount(
+        overlay.name.as_c_str(),
+        through(&target).as_c_str(),
+        c"overlay",
+        overlay.flags,
+        options.as_c_str(),
+    );
+    for layer in overlay.lowers.iter().chain([&overlay.upper, &overlay.work]) {
+        drop(layer.take());
+    }
+    mounted
+}
+
+/// Where something is mounted from. Its descriptor lives in the memory that devshell made for it.
+pub(crate) struct Source {
+    path: CString,
+    fd: std::cell::Cell<RawFd>,
+}
+
+impl Source {
+    pub(crate) fn new(path: CString) -> Self {
+        Self {
+            path,
+            fd: std::cell::Cell::new(-1),
+        }
+    }
+
+    fn open(&self) -> Result<(), Errno> {
+        self.fd.set(anchor(&self.path)?.into_raw_fd());
+        Ok(())
+    }
+
+    fn take(&self) -> Option<OwnedFd> {
+        let fd = self.fd.replace(-1);
+        // SAFETY: `open` put the number of a descriptor there that nothing else owns, and it is given away once.
+        (fd >= 0).then(|| unsafe { OwnedFd::from_raw_fd(fd) })
+    }
+
+    fn name(&self, before: &[u8], options: &mut Options) {
+        options.text(before);
+        options.text(b"/proc/self/fd/");
+        options.number(self.fd.get());
     }
 }
 

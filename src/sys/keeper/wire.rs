@@ -70,6 +70,8 @@ pub enum SetupStage {
     Private,
     /// One of the mounts.
     Mount,
+    /// The overlay over the workspace.
+    Overlay,
     /// The /proc of the PID namespace.
     Proc,
     /// What the keeper itself needs.
@@ -77,11 +79,12 @@ pub enum SetupStage {
 }
 
 impl SetupStage {
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 7] = [
         Self::Clone,
         Self::Maps,
         Self::Private,
         Self::Mount,
+        Self::Overlay,
         Self::Proc,
         Self::Keeper,
     ];
