@@ -43,7 +43,7 @@ pub enum PlanError {
         origin: String,
     },
     /// The workspace contains devshell's own places.
-    #[error("the workspace {} contains devshell's own {what} folder {}; set {remedy} to a folder outside of it, choose a smaller workspace, or `vm.host.strategy = \"in_place\"`", workspace.display(), place.display())]
+    #[error("the workspace {} contains devshell's own {what} folder {}; set {remedy} to a folder outside of it, choose a smaller workspace, or a `vm.host.strategy` other than `copy`", workspace.display(), place.display())]
     ContainsPlaces {
         /// The workspace.
         workspace: PathBuf,

@@ -206,13 +206,14 @@ fn two_ways_to_one_workspace_have_one_key() {
 }
 
 #[test]
-fn a_workspace_that_contains_the_places_is_refused_but_in_place() {
+fn a_workspace_that_contains_the_places_is_refused_for_a_copy_alone() {
     let home = |name: &str| {
         Project::new("")
             .set("workspace.root=..")
             .env("XDG_STATE_HOME", format!("/none-{name}"))
     };
-    let error = home("a").refusal();
+    let copy = "vm.host.strategy=copy";
+    let error = home("a").set(copy).refusal();
     assert_eq!(error.end(), End::ConfigInvalid);
     assert!(error.to_string().contains("own cache folder"), "{error}");
     assert!(
@@ -222,13 +223,19 @@ fn a_workspace_that_contains_the_places_is_refused_but_in_place() {
     let error = Project::new("")
         .set("workspace.root=..")
         .env("DEVSHELL_EXPORT_BASE", "/none")
+        .set(copy)
         .refusal();
     assert!(
         error.to_string().contains("own state folder") && error.to_string().contains("XDG_STATE_HOME"),
         "{error}"
     );
     home("b").set("vm.host.strategy=in_place").plan();
-    home("c").env("DEVSHELL_EXPORT_BASE", "/none").plan();
+    home("c").set(copy).env("DEVSHELL_EXPORT_BASE", "/none").plan();
+    // Where the overlay that hides them is not to be had, the same words say why there is no copy.
+    let Backend::Host(host) = home("d").plan().backend else {
+        panic!("no host");
+    };
+    assert!(host.no_copy.is_some_and(|why| why.contains("own cache folder")));
 }
 
 #[test]
@@ -236,6 +243,7 @@ fn a_link_does_not_hide_that_the_places_are_inside() {
     let project = Project::new("");
     std::os::unix::fs::symlink(&project.cwd, project.dir.path().join("link")).unwrap();
     let link = project.dir.path().join("link/cache");
+    let project = project.set("vm.host.strategy=copy");
     let error = project.env("DEVSHELL_EXPORT_BASE", link).refusal();
     assert!(matches!(error, PlanError::ContainsPlaces { .. }), "{error}");
 }

@@ -3,6 +3,7 @@
 mod ends;
 mod exits;
 mod isolation;
+mod overlay;
 mod signals;
 mod streams;
 

@@ -65,7 +65,7 @@ pub(super) fn hide(upper: &OwnedFd, real: &OwnedFd, path: &Path) -> io::Result<(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
+    use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt};
 
     #[test]
     fn what_is_hidden_is_covered_and_the_folders_on_the_way_look_alike() {
