@@ -37,6 +37,7 @@ impl RunFolder {
         loop {
             let path = tempfile::Builder::new()
                 .prefix(prefix)
+                .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o700))
                 .tempdir_in(&place.folder)?
                 .keep();
             let lock = File::open(&path)?;
