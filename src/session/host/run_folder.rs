@@ -1,7 +1,7 @@
 //! The folder of one run's overlay: its upper layers, on the workspace's own file system.
 
 use std::fs::File;
-use std::io::{self, Write as _};
+use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use super::view_place::ViewPlace;
 
 /// What the names of runs' folders begin with.
 const PREFIX: &str = "run-";
-/// The file that says who made a run's folder.
+/// The link whose target says who made a run's folder: unlike a file it takes no block.
 const OWNER: &str = "owner";
 
 /// A folder that goes with the last reference to it. Its lock is free once the run is dead,
@@ -43,7 +43,7 @@ impl RunFolder {
             let lock = File::open(&path)?;
             // Somebody who cleans may have been quicker.
             if lock.try_lock().is_ok() && path.metadata().is_ok_and(|now| is(&lock, &now)) {
-                File::create(path.join(OWNER))?.write_all(Owner::this_process().to_string().as_bytes())?;
+                std::os::unix::fs::symlink(Owner::this_process().to_string(), path.join(OWNER))?;
                 return Ok(Self {
                     path,
                     lock,
@@ -101,9 +101,9 @@ impl DeadRun {
                 let lock = File::open(&path).ok()?;
                 let free = lock.try_lock().is_ok();
                 // Where locks do not reach, such as on a network, the process itself tells.
-                let alive = std::fs::read_to_string(path.join(OWNER))
+                let alive = std::fs::read_link(path.join(OWNER))
                     .ok()
-                    .and_then(|text| text.parse::<Owner>().ok())
+                    .and_then(|text| text.to_str()?.parse::<Owner>().ok())
                     .is_some_and(|owner| owner.is_alive());
                 (free && !alive).then_some(Self { path, _lock: lock })
             })
@@ -161,9 +161,13 @@ mod tests {
         let temp = tempfile::tempdir().unwrap();
         let run = temp.path().join("run-x");
         std::fs::create_dir(&run).unwrap();
-        std::fs::write(run.join(OWNER), Owner::this_process().to_string()).unwrap();
+        let owned = |by: &str| {
+            let _ = std::fs::remove_file(run.join(OWNER));
+            std::os::unix::fs::symlink(by, run.join(OWNER)).unwrap();
+        };
+        owned(&Owner::this_process().to_string());
         assert!(DeadRun::all_at(temp.path()).is_empty());
-        std::fs::write(run.join(OWNER), "0 0 another-boot").unwrap();
+        owned("0 0 another-boot");
         assert_eq!(DeadRun::all_at(temp.path()).len(), 1);
     }
 }
