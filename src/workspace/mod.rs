@@ -121,32 +121,3 @@ impl Baseline {
         }
     }
 }
-
-// PLACEHOLDER until the collector is merged
-#[derive(Debug)]
-pub struct Beginning;
-impl Beginning {
-    pub fn note(_: &std::path::Path, _: &std::path::Path) -> Result<Self, SyncError> {
-        Ok(Self)
-    }
-}
-pub struct Layers {
-    pub uppers: Vec<std::path::PathBuf>,
-    pub hidden: Vec<std::path::PathBuf>,
-}
-pub fn keep_caches(_: &Layers, _: &Rules, _: &std::path::Path, _: CancelFn) -> Result<(), SyncError> {
-    Ok(())
-}
-pub fn collect(
-    _: &Layers,
-    _: &Beginning,
-    _: &Rules,
-    _: &mut crate::vfs::Vfs,
-    _: Option<&crate::vfs::Lease>,
-    _: CancelFn,
-) -> Result<Pulled, SyncError> {
-    Ok(Pulled {
-        report: PullReport::default(),
-        baseline: Baseline::Index(IndexBaseline::default()),
-    })
-}
