@@ -6,6 +6,7 @@ mod open;
 mod remove;
 mod stat;
 mod time;
+mod xattr;
 
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -19,12 +20,14 @@ use rustix::fs::{AtFlags, Mode, RenameFlags};
 pub(crate) use acl::Acl;
 pub(crate) use copy::{CopyMemory, copy_contents, read_full_at, write_all};
 pub(crate) use open::{
-    create_file, make_reachable, open_absolute, open_beneath, open_child_dir, open_dir, open_file, open_file_forced,
+    create_file, make_reachable, open_absolute, open_beneath, open_beneath_forced, open_child_dir, open_dir, open_file,
+    open_file_forced,
 };
 pub(crate) use remove::remove_tree;
 pub use stat::Kind;
 pub(crate) use stat::{Stamp, Stat};
 pub use time::Time;
+pub(crate) use xattr::{attribute, attributes, remove_attribute, set_attribute};
 
 /// `fstatat` without following.
 pub(crate) fn stat_at(dir: impl AsFd, name: &OsStr) -> io::Result<Stat> {
@@ -54,6 +57,12 @@ pub(crate) fn mount_of(fd: impl AsFd) -> io::Result<(u64, Option<u64>)> {
 
 /// Calls `each` with the name of every entry but `.` and `..`, in no order.
 pub(crate) fn for_each_name(dir: &OwnedFd, mut each: impl FnMut(&OsStr)) -> io::Result<()> {
+    for_each_entry(dir, |name, _| each(name))
+}
+
+/// As [`for_each_name`], with the inode number that the folder itself has for the entry; at a mount point that is
+/// the number of what is mounted over.
+pub(crate) fn for_each_entry(dir: &OwnedFd, mut each: impl FnMut(&OsStr, u64)) -> io::Result<()> {
     #[cfg(target_os = "linux")]
     {
         rustix::fs::seek(dir, rustix::fs::SeekFrom::Start(0))?;
@@ -63,7 +72,7 @@ pub(crate) fn for_each_name(dir: &OwnedFd, mut each: impl FnMut(&OsStr)) -> io::
             let entry = entry?;
             let name = entry.file_name().to_bytes();
             if name != b"." && name != b".." {
-                each(OsStr::from_bytes(name));
+                each(OsStr::from_bytes(name), entry.ino());
             }
         }
     }
@@ -72,7 +81,7 @@ pub(crate) fn for_each_name(dir: &OwnedFd, mut each: impl FnMut(&OsStr)) -> io::
         let entry = entry?;
         let name = entry.file_name().to_bytes();
         if name != b"." && name != b".." {
-            each(OsStr::from_bytes(name));
+            each(OsStr::from_bytes(name), entry.ino());
         }
     }
     Ok(())
@@ -230,6 +239,27 @@ pub(crate) fn coarse_now() -> Time {
     let clock = rustix::time::ClockId::Realtime;
     let now = rustix::time::clock_gettime(clock);
     Time::new(now.tv_sec, u32::try_from(now.tv_nsec).unwrap_or(0))
+}
+
+/// By how many nanoseconds the wall clock is ahead of the clock that only runs forward, and by how much that may be
+/// off: a fall of the first tells that somebody has set the clock back.
+pub(crate) fn clock_lead() -> (i128, i128) {
+    #[cfg(target_os = "linux")]
+    const STEADY: rustix::time::ClockId = rustix::time::ClockId::Boottime;
+    #[cfg(not(target_os = "linux"))]
+    const STEADY: rustix::time::ClockId = rustix::time::ClockId::Monotonic;
+    let nanos = |clock| {
+        let now = rustix::time::clock_gettime(clock);
+        i128::from(now.tv_sec) * 1_000_000_000 + i128::from(now.tv_nsec)
+    };
+    // The two are not read at once: the closest of some readings counts.
+    let readings = (0..5).map(|_| {
+        let before = nanos(STEADY);
+        let wall = nanos(rustix::time::ClockId::Realtime);
+        let after = nanos(STEADY);
+        (wall - before, after - before)
+    });
+    readings.min_by_key(|(_, off)| *off).unwrap_or_default()
 }
 
 /// Brings one file's content to the disk.

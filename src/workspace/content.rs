@@ -3,10 +3,10 @@
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use crate::sys::fs::{self, CopyMemory, Time};
-use crate::vfs::{Content, Node, open_content};
+use crate::sys::fs::{self, CopyMemory, Stamp, Time};
+use crate::vfs::{Base, Content, FileNode, Lease, Node, is_absent, open_content, open_parent};
 
 use super::error::At as _;
 use super::{CancelFn, SyncError};
@@ -57,6 +57,20 @@ pub(crate) fn put(
         }
         Node::Dir { .. } | Node::Deleted => Ok(0),
     }
+}
+
+/// The change that a file in a folder of devshell's own is, by reference. `full` is where it lies.
+pub(crate) fn node_of_file(full: PathBuf, now: &Stamp, lease: Option<&Lease>) -> Node {
+    Node::File(FileNode {
+        content: Content::File {
+            path: full,
+            len: now.size,
+            lease: lease.cloned(),
+        },
+        mode: now.mode(),
+        mtime: Some(now.mtime()),
+        owner: (fs::caller().0 == 0).then_some((now.uid, now.gid)),
+    })
 }
 
 /// The name of a content in a folder of contents or undo copies.
@@ -128,6 +142,17 @@ pub(crate) fn same_bytes(a: &OwnedFd, b: &OwnedFd, cancel: CancelFn) -> io::Resu
             return Ok(true);
         }
         at += count as u64;
+    }
+}
+
+/// Whether the base has a file at `relative` with the bytes of an open one.
+pub(crate) fn is_same_as_base(base: &Base, relative: &Path, file: &OwnedFd, cancel: CancelFn) -> io::Result<bool> {
+    let opened =
+        open_parent(base.root(), relative).and_then(|(dir, name): (OwnedFd, &OsStr)| fs::open_file(&dir, name));
+    match opened {
+        Ok(there) => same_bytes(file, &there, cancel),
+        Err(error) if is_absent(&error) || fs::is_other_kind(&error) => Ok(false),
+        Err(error) => Err(error),
     }
 }
 

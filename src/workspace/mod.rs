@@ -3,6 +3,8 @@
 //! Each way is three steps with values between them: a walk gives a table of paths, a pure
 //! comparison gives what is to be done, and only then something is done.
 
+mod beginning;
+mod collect;
 mod commit;
 mod content;
 mod diff;
@@ -11,7 +13,10 @@ mod error;
 mod guards;
 #[cfg(test)]
 mod hard_cases;
+#[cfg(test)]
+mod host_changes;
 mod index;
+mod layers;
 mod lock;
 mod overlay;
 mod pull;
@@ -24,6 +29,10 @@ mod roundtrip;
 mod rules;
 mod stage;
 mod table;
+#[cfg(test)]
+mod view_bench;
+#[cfg(test)]
+mod view_cases;
 mod walk;
 
 use std::collections::BTreeMap;
@@ -31,9 +40,12 @@ use std::collections::BTreeMap;
 use crate::sys::fs::{Kind, Stamp, Stat, Time};
 use crate::vfs::VfsPath;
 
+pub use beginning::Beginning;
+pub use collect::collect;
 pub use commit::{CommitError, CommitReport, Conflict, ConflictReason, commit, unfinished_commits};
 pub use error::SyncError;
 pub use index::Index;
+pub use layers::Layers;
 pub use lock::{Holder, LockError, WorkspaceLock};
 pub use pull::{PullReport, Pulled, pull};
 pub use push::{PushReport, Pushed, push};
@@ -46,7 +58,7 @@ pub type CancelFn<'a> = &'a (dyn Fn() -> bool + Sync);
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Baseline {
-    /// The tools worked on a copy: what the index said of each path that is to be written or deleted.
+    /// The tools worked on a copy or behind an overlay: what stood at each path that is to be written or deleted.
     Index(IndexBaseline),
     /// The tools worked on the real tree: there is nothing to commit.
     RealTree,
@@ -55,12 +67,14 @@ pub enum Baseline {
 /// The part of an index that a commit needs.
 #[derive(Debug, Clone, Default)]
 pub struct IndexBaseline {
-    /// The workspace's entry at each changed path when the run began; `None`: there was none.
+    /// The workspace's entry at each changed path when the run began; `None`: there was none. [`Stamp::none`], which
+    /// no entry has: the host has changed or removed it before the result was collected.
     pub(crate) known: BTreeMap<VfsPath, Option<Stamp>>,
     /// Folders whose content a tool changed, with the mtime that they have in the view.
     pub(crate) folder_times: BTreeMap<VfsPath, Time>,
     /// The inodes of the folders on the way to the changed paths: another folder in the place of
-    /// one of them is a change of the workspace as well.
+    /// one of them is a change of the workspace as well. [`IndexBaseline::ANOTHER_FOLDER`]: it was another one, or
+    /// none, before the result was collected.
     pub(crate) folders: BTreeMap<VfsPath, u64>,
     /// The workspace's folder itself.
     pub(crate) root: Option<RootId>,
@@ -89,6 +103,9 @@ impl RootId {
 }
 
 impl IndexBaseline {
+    /// The inode number that no folder has.
+    pub(crate) const ANOTHER_FOLDER: u64 = 0;
+
     /// The workspace's entry at a changed path when the run began.
     pub(crate) fn before(&self, path: &VfsPath) -> Option<Stamp> {
         self.known.get(path).copied().flatten()

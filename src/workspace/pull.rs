@@ -2,15 +2,14 @@
 
 use std::cmp::Ordering;
 use std::collections::HashSet;
-use std::ffi::OsStr;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use crate::sys::fs::{self, Kind, Stamp};
-use crate::vfs::{Content, FileNode, Lease, Node, Vfs, VfsPath, is_absent, open_content, open_parent};
+use crate::vfs::{Content, Lease, Node, Vfs, VfsPath, open_content, open_parent};
 
-use super::content::{holds_bytes, same_bytes};
+use super::content::{holds_bytes, is_same_as_base, node_of_file, same_bytes};
 use super::error::{At as _, stop_if};
 use super::index::Entry;
 use super::overlay::vfs_path;
@@ -222,16 +221,7 @@ impl Puller<'_> {
                     return Ok(());
                 }
                 self.report.bytes += now.size;
-                Node::File(FileNode {
-                    content: Content::File {
-                        path: full,
-                        len: now.size,
-                        lease: self.lease.cloned(),
-                    },
-                    mode: now.mode(),
-                    mtime: Some(now.mtime()),
-                    owner: (fs::caller().0 == 0).then_some((now.uid, now.gid)),
-                })
+                node_of_file(full, now, self.lease)
             }
         };
         self.remember(&at, before);
@@ -335,12 +325,6 @@ impl Puller<'_> {
             return Ok(false);
         };
         let relative = at.strip_prefix(&base.mount).unwrap_or(Path::new(""));
-        let opened =
-            open_parent(base.root(), relative).and_then(|(dir, name): (OwnedFd, &OsStr)| fs::open_file(&dir, name));
-        match opened {
-            Ok(file) => same_bytes(staged, &file, self.cancel),
-            Err(error) if is_absent(&error) || fs::is_other_kind(&error) => Ok(false),
-            Err(error) => Err(error),
-        }
+        is_same_as_base(base, relative, staged, self.cancel)
     }
 }

@@ -227,21 +227,10 @@ impl Walk<'_> {
     }
 
     fn open(&self, relative: &Path) -> io::Result<OwnedFd> {
-        match fs::open_beneath(self.root, relative) {
-            Err(error) if self.own && error.kind() == io::ErrorKind::PermissionDenied => {
-                let (parent, name) = crate::vfs::open_parent(self.root, relative)?;
-                fs::make_reachable(&parent, name)?;
-                fs::open_beneath(self.root, relative)
-            }
-            // Readable, but not to be entered: the names would come without their stamps.
-            Ok(fd) if self.own => {
-                let mode = fs::stat_fd(&fd)?.stamp.mode();
-                if mode & 0o100 == 0 {
-                    fs::set_mode_fd(&fd, mode | 0o700)?;
-                }
-                Ok(fd)
-            }
-            other => other,
+        if self.own {
+            fs::open_beneath_forced(self.root, relative)
+        } else {
+            fs::open_beneath(self.root, relative)
         }
     }
 

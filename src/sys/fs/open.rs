@@ -33,6 +33,27 @@ pub(crate) fn open_beneath(root: impl AsFd, relative: &Path) -> io::Result<Owned
     open_resolved(root, relative, DIR)
 }
 
+/// As [`open_beneath`], for trees of devshell's own: a folder that its owner may not list or enter is opened up, and
+/// stays so. The folders on the way are open already.
+pub(crate) fn open_beneath_forced(root: &OwnedFd, relative: &Path) -> io::Result<OwnedFd> {
+    match open_beneath(root, relative) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            let parent = open_beneath(root, relative.parent().unwrap_or(Path::new("")))?;
+            make_reachable(&parent, relative.file_name().unwrap_or(OsStr::new(".")))?;
+            open_beneath(root, relative)
+        }
+        // Readable, but not to be entered: the names would come without their stamps.
+        Ok(fd) => {
+            let mode = stat_fd(&fd)?.stamp.mode();
+            if mode & 0o100 == 0 {
+                super::set_mode_fd(&fd, mode | 0o700)?;
+            }
+            Ok(fd)
+        }
+        other => other,
+    }
+}
+
 /// Opens the folder that an absolute path without links names.
 pub(crate) fn open_absolute(path: &Path) -> io::Result<OwnedFd> {
     let relative = path

@@ -63,6 +63,11 @@ impl Stamp {
         }
     }
 
+    /// Whether both are of one file type; [`Kind`] does not tell a FIFO from a socket.
+    pub(crate) fn same_type(&self, other: &Self) -> bool {
+        FileType::from_raw_mode(self.raw_mode) == FileType::from_raw_mode(other.raw_mode)
+    }
+
     /// The permission bits, setuid, setgid and sticky included.
     pub(crate) fn mode(&self) -> u32 {
         self.raw_mode & 0o7777
@@ -103,6 +108,8 @@ pub(crate) struct Stat {
     pub(crate) nlink: u64,
     /// Blocks of 512 bytes that are allocated.
     pub(crate) blocks: u64,
+    /// Whether it is the character device 0:0: in a layer of an overlay the mark of a deletion.
+    pub(crate) whiteout: bool,
 }
 
 impl From<rustix::fs::Stat> for Stat {
@@ -130,6 +137,7 @@ impl From<rustix::fs::Stat> for Stat {
             dev: stat.st_dev as u64,
             nlink: stat.st_nlink as u64,
             blocks: stat.st_blocks as u64,
+            whiteout: FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice && stat.st_rdev == 0,
         }
     }
 }

@@ -84,13 +84,23 @@ impl Planner<'_> {
             if folder.as_os_str().is_empty() || !self.checked.insert(folder.to_owned()) {
                 break;
             }
-            let before = self.baseline.folder_before(&vfs_path(&self.workspace, folder)?);
-            if let Some(before) = before
-                && let Standing::Entry(stat) = self.tree.look(folder)?
-                && stat.stamp.kind() == Kind::Dir
-                && stat.stamp.ino != before
-            {
-                self.conflict(folder, ConflictReason::Changed);
+            let Some(before) = self.baseline.folder_before(&vfs_path(&self.workspace, folder)?) else {
+                continue;
+            };
+            match self.tree.look(folder)? {
+                Standing::Entry(stat) if stat.stamp.kind() == Kind::Dir => {
+                    if stat.stamp.ino != before {
+                        self.conflict(folder, ConflictReason::Changed);
+                    }
+                }
+                // It may lie elsewhere, with all that the result means.
+                Standing::Entry(_) if before == IndexBaseline::ANOTHER_FOLDER => {
+                    self.conflict(folder, ConflictReason::NoFolder);
+                }
+                Standing::Nothing if before == IndexBaseline::ANOTHER_FOLDER => {
+                    self.conflict(folder, ConflictReason::Missing);
+                }
+                _ => {}
             }
         }
         Ok(())
@@ -106,7 +116,7 @@ impl Planner<'_> {
             }
             (_, Standing::NoFolder) if !self.parent_is_made(relative) => self.no_folder(relative)?,
             (Node::Dir { mode, replaces, .. }, Standing::Nothing | Standing::NoFolder) => {
-                if known.is_some_and(|known| known.kind() == Kind::Dir) && !replaces {
+                if known.is_some() && !replaces {
                     self.conflict(relative, ConflictReason::Missing);
                 } else {
                     self.make_dir(relative, *mode);
@@ -264,13 +274,17 @@ impl Planner<'_> {
             return Ok(true);
         };
         let (now, kind) = (stat.stamp, stat.stamp.kind());
-        if kind == Kind::Special || self.rules.classify_entry(relative, kind == Kind::Dir) != Class::Carry {
+        if self.rules.classify_entry(relative, kind == Kind::Dir) != Class::Carry {
             return Ok(false);
         }
         if kind == Kind::Dir {
             return self.delete_dir(relative, &now);
         }
         let known = self.baseline.before(&vfs_path(&self.workspace, relative)?);
+        if kind == Kind::Special && known.is_none() {
+            // A copy has none of these, so that nobody can have meant it.
+            return Ok(false);
+        }
         if known != Some(now) {
             self.conflict(relative, changed_or_appeared(known.as_ref()));
             return Ok(false);
