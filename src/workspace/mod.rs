@@ -31,7 +31,10 @@ use std::collections::BTreeMap;
 use crate::sys::fs::{Kind, Stamp, Stat, Time};
 use crate::vfs::VfsPath;
 
-pub use commit::{CommitError, CommitReport, Conflict, ConflictReason, commit, unfinished_commits};
+pub use commit::{
+    CommitError, CommitReport, Conflict, ConflictReason, Left, RecoverError, Recovered, commit, commit_targets,
+    drop_originals, kept_originals, recover, unfinished_commits,
+};
 pub use error::SyncError;
 pub use index::Index;
 pub use lock::{Holder, LockError, WorkspaceLock};
