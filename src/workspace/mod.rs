@@ -12,6 +12,8 @@ mod guards;
 #[cfg(test)]
 mod hard_cases;
 mod index;
+#[cfg(test)]
+mod killed_commits;
 mod lock;
 mod overlay;
 mod pull;

@@ -149,7 +149,11 @@ impl Place {
     /// In which state the commit is whose folder this is.
     pub(super) fn state(&self) -> Result<Option<State>, SyncError> {
         let state = || {
-            let folder = fs::open_child_dir(&self.parent, &self.name)?;
+            let folder = match fs::open_child_dir(&self.parent, &self.name) {
+                // A commit that is being made has ended meanwhile.
+                Err(error) if is_absent(&error) => return Ok(None),
+                other => other?,
+            };
             if look(&folder, OsStr::new(EARLIER_MARK))?.is_some() {
                 // Its journal cannot be read, as one of another version.
                 return Ok(Some(State::Applying));

@@ -197,10 +197,11 @@ impl<'a> Undo<'a> {
         let Some(now) = look(&*folder, name)? else {
             return Ok(());
         };
-        let is_ours = now.kind() == Kind::Dir
-            && now.uid == self.journal.uid
-            && self.may_be_ours(path, 0o700, now.mode());
-        if !is_ours {
+        // Not made yet, or not there any more.
+        if now.kind() != Kind::Dir {
+            return Ok(());
+        }
+        if now.uid != self.journal.uid || !self.may_be_ours(path, 0o700, now.mode()) {
             self.leave(path, None);
             return Ok(());
         }
@@ -272,7 +273,10 @@ impl<'a> Undo<'a> {
         let came_out = out.ino == expect.ino && out.kind() == expect.kind();
         let standing = look(&**folder, place)?;
         let is_in_place = standing.is_some_and(|now| now.ino == expect.ino && now.kind() == expect.kind());
-        if !came_out && (is_in_place || self.is_copy(folder, &beside, slot)?) {
+        let aside = aside_slot(slot);
+        let is_aside = look(&self.work.old, &slot_name(aside))?.is_some()
+            || look(&**folder, &self.journal.beside(Beside::Old, aside))?.is_some();
+        if !came_out && (is_in_place || is_aside || self.is_copy(folder, &beside, slot)?) {
             // The copy, whole or not, that did not get its place, or has lost it again.
             fs::unlink(&**folder, &beside)?;
             return Ok(false);
