@@ -104,7 +104,11 @@ fn commits(state: &Path, drop_originals: bool) -> Result<(u64, u64), CliError> {
         match workspace::drop_originals(&area, &target) {
             Ok(folders) => {
                 for folder in folders {
-                    say(&format!("removed `{}`, originals of {}", folder.display(), target.display()));
+                    say(&format!(
+                        "removed `{}`, originals of {}",
+                        folder.display(),
+                        target.display()
+                    ));
                     removed += 1;
                 }
             }
@@ -128,7 +132,11 @@ fn areas(state: &Path) -> std::io::Result<BTreeSet<(PathBuf, Result<PathBuf, Pat
     for folder in folders {
         // As `Places::commit_area` has it.
         let area = folder?.path().join("commit");
-        found.extend(workspace::commit_targets(&area).into_iter().map(|target| (area.clone(), target)));
+        found.extend(
+            workspace::commit_targets(&area)
+                .into_iter()
+                .map(|target| (area.clone(), target)),
+        );
     }
     Ok(found)
 }

@@ -326,7 +326,10 @@ fn abandon(work: Work, failure: Failure, undone: Undone, tree: &Tree) -> CommitE
             failures.push(SyncError::Io {
                 action: "restore",
                 path: tree.full(&left.path),
-                source: io::Error::other(format!("it was changed meanwhile; its original is `{}`", original.display())),
+                source: io::Error::other(format!(
+                    "it was changed meanwhile; its original is `{}`",
+                    original.display()
+                )),
             });
         }
     }

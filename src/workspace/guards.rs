@@ -2,9 +2,9 @@
 
 use std::fs;
 
+use super::CommitError;
 use super::commit::fault;
 use super::hard_cases::rich;
-use super::CommitError;
 use super::roundtrip::{Bench, put, snapshot};
 
 #[test]

@@ -81,7 +81,14 @@ impl Bench {
     /// The whole way, with the commit's own place given.
     pub(super) fn run_and_commit_to(&self, area: &Path, tool: impl FnOnce(&Self)) -> CommitReport {
         let (mut vfs, mut pulled) = self.run(tool);
-        let report = super::commit(&mut vfs, &mut pulled.baseline, &self.real(""), area, &self.rules, &|| false);
+        let report = super::commit(
+            &mut vfs,
+            &mut pulled.baseline,
+            &self.real(""),
+            area,
+            &self.rules,
+            &|| false,
+        );
         assert_eq!(vfs.changes().count(), 0);
         report.unwrap()
     }

@@ -195,9 +195,7 @@ impl<'a> Applier<'a> {
             other => other,
         };
         match created {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                return Err(conflict(path, ConflictReason::Appeared));
-            }
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(conflict(path, ConflictReason::Appeared)),
             other => Ok(other.at("write", self.tree.full(path))?),
         }
     }

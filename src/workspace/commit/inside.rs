@@ -105,7 +105,10 @@ pub(super) fn make(root: &OwnedFd, target: &Path, area: &OwnedFd) -> io::Result<
         }
     }
     let Some(name) = free else {
-        let why = format!("`{COMMIT_DIR}` and {} names like it are taken: remove those that are not needed", NAMES - 1);
+        let why = format!(
+            "`{COMMIT_DIR}` and {} names like it are taken: remove those that are not needed",
+            NAMES - 1
+        );
         return Err(io::Error::new(io::ErrorKind::AlreadyExists, why));
     };
     let note = Inside::of(target, root, &name)?;

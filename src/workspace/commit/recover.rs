@@ -38,7 +38,10 @@ impl fmt::Display for Recovered {
         };
         f.write_str("a run was killed in the middle of its commit; ")?;
         if self.finished {
-            return write!(f, "all of it ({entries}) was in place already, and the rest was cleared up");
+            return write!(
+                f,
+                "all of it ({entries}) was in place already, and the rest was cleared up"
+            );
         }
         write!(f, "the commit was undone ({entries})")?;
         if !self.left.is_empty() {
@@ -152,12 +155,7 @@ pub fn recover(area: &Path, target: &Path) -> Result<Option<Recovered>, RecoverE
     Ok(all)
 }
 
-fn recover_one(
-    place: Place,
-    state: State,
-    root: Option<&OwnedFd>,
-    target: &Path,
-) -> Result<Recovered, RecoverError> {
+fn recover_one(place: Place, state: State, root: Option<&OwnedFd>, target: &Path) -> Result<Recovered, RecoverError> {
     let folder = place.path();
     let unusable = |why: String| RecoverError::Unusable {
         folder: folder.clone(),
@@ -168,7 +166,10 @@ fn recover_one(
     let root = match root {
         Some(root) if fs::stat_fd(root).at("look at", target)?.stamp.ino == journal.root => root,
         _ => {
-            let why = format!("it was a commit to another folder, which was `{}`", journal.target.display());
+            let why = format!(
+                "it was a commit to another folder, which was `{}`",
+                journal.target.display()
+            );
             return Err(unusable(why));
         }
     };

@@ -69,7 +69,11 @@ pub(super) fn undo(journal: &Journal, begun: usize, tree: &Tree, work: &WorkFold
         journal,
         tree,
         work,
-        before: journal.folders.iter().map(|folder| (folder.path.as_path(), folder)).collect(),
+        before: journal
+            .folders
+            .iter()
+            .map(|folder| (folder.path.as_path(), folder))
+            .collect(),
         finals: finals.collect(),
         changed: HashSet::new(),
         undone: Undone::default(),
@@ -98,7 +102,9 @@ pub(super) fn undo(journal: &Journal, begun: usize, tree: &Tree, work: &WorkFold
 
 impl<'a> Undo<'a> {
     fn note(&mut self, outcome: io::Result<()>, action: &'static str, path: &Path) {
-        self.undone.failures.extend(outcome.at(action, self.tree.full(path)).err());
+        self.undone
+            .failures
+            .extend(outcome.at(action, self.tree.full(path)).err());
     }
 
     /// Gives the owner of closed folders the permission to look and to change, also in those that

@@ -141,7 +141,8 @@ impl Work {
         if keeps_contents && !self.has_journal {
             let nothing = Planned::default();
             let journal = Journal::of(&nothing, tree, &self.tag, &self.folder.new);
-            let written = journal.and_then(|journal| journal.write(&self.folder.fd, &self.folder.parent, State::Applying));
+            let written =
+                journal.and_then(|journal| journal.write(&self.folder.fd, &self.folder.parent, State::Applying));
             written.at("write the journal to", &at)?;
         }
         self.folder.end(keeps_contents).at("remove", at)
