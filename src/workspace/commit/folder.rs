@@ -87,6 +87,9 @@ impl WorkFolder {
         }
         fs::rename(&self.fd, State::Applying.file(), &self.fd, State::Kept.file())?;
         fs::sync_folder(&self.fd)?;
+        if let Some(Some(area)) = &self.inside {
+            inside::keep(area)?;
+        }
         fs::remove_tree(&self.fd, OsStr::new("old"))?;
         if keeps_contents {
             return Ok(());

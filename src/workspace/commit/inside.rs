@@ -23,6 +23,8 @@ use super::steps::path_bytes;
 const HEAD: &[u8; 8] = b"DSINSID\x01";
 /// The note's name in the area.
 const NOTE: &str = "inside";
+/// What it becomes when the work folder stays: then it only says whose area this is.
+const KEPT_NOTE: &str = "inside-kept";
 /// The file that tells a work folder of devshell's from another folder of that name.
 const MARKER: &str = "devshell";
 const MARKER_TEXT: &[u8] = b"A work folder of devshell's: the next devshell command here clears it up.\n";
@@ -36,7 +38,7 @@ const MOMENT: Duration = Duration::from_secs(10);
 pub(super) struct Inside {
     /// The workspace.
     #[serde(with = "path_bytes")]
-    pub(super) target: PathBuf,
+    target: PathBuf,
     root: u64,
     #[serde(with = "path_bytes")]
     name: PathBuf,
@@ -68,8 +70,8 @@ impl Inside {
 
     /// The note in an area, with the time at which it was written. A damaged one is none: it was
     /// never needed, since it is complete before anything else is done.
-    pub(super) fn read(area: &OwnedFd) -> io::Result<Option<(Self, Time)>> {
-        let file = match fs::open_file(area, OsStr::new(NOTE)) {
+    fn read(area: &OwnedFd, name: &str) -> io::Result<Option<(Self, Time)>> {
+        let file = match fs::open_file(area, OsStr::new(name)) {
             Err(error) if is_absent(&error) => return Ok(None),
             other => other?,
         };
@@ -78,6 +80,12 @@ impl Inside {
         std::fs::File::from(file).take(64 * 1024).read_to_end(&mut bytes)?;
         let note = checked_body(&bytes, HEAD).and_then(|body| postcard::from_bytes::<Self>(body).ok());
         Ok(note.map(|note| (note, written)))
+    }
+
+    /// The workspaces that an area has notes of.
+    pub(super) fn targets(area: &OwnedFd) -> Vec<PathBuf> {
+        let notes = [NOTE, KEPT_NOTE].map(|name| Self::read(area, name).ok().flatten());
+        notes.into_iter().flatten().map(|(note, _)| note.target).collect()
     }
 
     /// Does something with the noted name; the workspace's folder has the noted look afterwards.
@@ -136,13 +144,26 @@ pub(super) fn remove(root: &OwnedFd, target: &Path, area: Option<&OwnedFd>, name
     Ok(())
 }
 
+/// Turns the note of a work folder that stays into one that later commits leave alone.
+pub(super) fn keep(area: &OwnedFd) -> io::Result<()> {
+    match fs::rename(area, OsStr::new(NOTE), area, OsStr::new(KEPT_NOTE)) {
+        Err(error) if is_absent(&error) => Ok(()),
+        other => other,
+    }
+}
+
+/// Forgets that work folders were kept.
+pub(super) fn forget_kept(area: &OwnedFd) -> io::Result<()> {
+    fs::remove_tree(area, OsStr::new(KEPT_NOTE))
+}
+
 fn remove_marker(folder: &OwnedFd) -> io::Result<()> {
     fs::remove_tree(folder, OsStr::new(MARKER))
 }
 
 /// Clears up after a process that died while it made or removed a work folder here.
 pub(super) fn clear_up(root: &OwnedFd, area: &OwnedFd) -> io::Result<()> {
-    let Some((note, written)) = Inside::read(area)? else {
+    let Some((note, written)) = Inside::read(area, NOTE)? else {
         return Ok(());
     };
     let now = fs::stat_fd(root)?.stamp;

@@ -218,10 +218,12 @@ fn end(work: WorkFolder) -> std::io::Result<Option<PathBuf>> {
 pub(super) fn clear_stale(area: &Path, target: &Path) -> Result<(), RecoverError> {
     match unfinished_commits(area, target)?.into_iter().next() {
         None => recover(area, target).map(|_| ()),
-        Some(folder) => Err(RecoverError::Unusable {
-            folder,
-            why: "nobody has recovered it yet".to_owned(),
-        }),
+        Some(folder) => Err(SyncError::Io {
+            action: "begin a commit beside",
+            path: folder,
+            source: std::io::Error::other("it was cut short, and must be recovered first"),
+        }
+        .into()),
     }
 }
 
@@ -260,10 +262,8 @@ pub fn commit_targets(area: &Path) -> Vec<Result<PathBuf, PathBuf>> {
         };
         targets.push(target.ok_or(folder));
     }
-    if let Ok(fd) = fs::open_dir(area)
-        && let Ok(Some((note, _))) = Inside::read(&fd)
-    {
-        targets.push(Ok(note.target));
+    if let Ok(fd) = fs::open_dir(area) {
+        targets.extend(Inside::targets(&fd).into_iter().map(Ok));
     }
     targets.sort_unstable();
     targets.dedup();
@@ -298,6 +298,9 @@ pub fn drop_originals(area: &Path, target: &Path) -> Result<Vec<PathBuf>, SyncEr
         }
         work.remove().at("remove", &folder)?;
         removed.push(folder);
+    }
+    if let Ok(area_fd) = fs::open_dir(area) {
+        inside::forget_kept(&area_fd).at("clear up in", area)?;
     }
     Ok(removed)
 }

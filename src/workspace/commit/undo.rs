@@ -336,8 +336,9 @@ impl<'a> Undo<'a> {
             _ => return Ok(false),
         };
         let (time, wanted) = (now.mtime(), content.mtime());
-        let rounded = time.nanos() % 1000 == 0 && (time.secs() - wanted.secs()).abs() <= 2;
-        if time != wanted && !rounded {
+        let is_near = time.nanos() % 1000 == 0 && (time.secs() - wanted.secs()).abs() <= 2;
+        let may_be_rounded = || Ok::<_, io::Error>(fs::mount_of(folder)? != fs::mount_of(&self.work.new)?);
+        if time != wanted && !(is_near && may_be_rounded()?) {
             return Ok(false);
         }
         match now.kind() {
