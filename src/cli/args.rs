@@ -272,7 +272,8 @@ Kept results are never touched; `devshell results drop` does that.
 
 Examples:
   devshell clean          leftovers of dead runs, and staged copies of workspaces that are gone
-  devshell clean --all    also the staged copies (with their cache folders) of idle workspaces";
+  devshell clean --all    also the staged copies (with their cache folders) of idle workspaces
+  devshell clean --originals    also what recoveries of killed commits kept aside";
 
 #[derive(Debug, Args)]
 #[command(after_help = CLEAN_HELP)]
@@ -280,6 +281,9 @@ pub(super) struct Clean {
     /// Also remove the staged copies of workspaces that no run uses now
     #[arg(long)]
     pub(super) all: bool,
+    /// Also remove originals that were kept aside when a killed commit was undone
+    #[arg(long)]
+    pub(super) originals: bool,
 }
 
 fn event_file(path: &str) -> Result<PathBuf, String> {

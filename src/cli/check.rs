@@ -3,6 +3,7 @@
 use super::args::Check;
 use super::context::Loading;
 use super::end::{CliError, answer, say};
+use super::recovery::mention_unfinished;
 
 pub(super) fn check(command: &Check) -> Result<u8, CliError> {
     let loading = Loading::new(command.file.as_deref(), &command.layers)?;
@@ -11,6 +12,7 @@ pub(super) fn check(command: &Check) -> Result<u8, CliError> {
     for warning in &plan.warnings {
         say(&format!("warning: {warning}"));
     }
+    mention_unfinished(&plan)?;
     let file = plan
         .config_file
         .as_ref()

@@ -9,6 +9,7 @@ mod context;
 mod end;
 mod nested;
 mod plan;
+mod recovery;
 mod reporters;
 mod results;
 mod run;

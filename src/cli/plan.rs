@@ -9,6 +9,7 @@ use crate::plan::{Backend, Plan, tool_environment};
 use super::args;
 use super::context::Loading;
 use super::end::{CliError, answer, say};
+use super::recovery::mention_unfinished;
 
 pub(super) fn plan(command: &args::Plan) -> Result<u8, CliError> {
     let loading = Loading::new(command.file.as_deref(), &command.layers)?;
@@ -16,6 +17,7 @@ pub(super) fn plan(command: &args::Plan) -> Result<u8, CliError> {
     for warning in &plan.warnings {
         say(&format!("warning: {warning}"));
     }
+    mention_unfinished(&plan)?;
     answer(&format!("{plan}\n{}", programs(&plan)))
 }
 

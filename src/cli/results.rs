@@ -14,11 +14,17 @@ use super::args::{Layers, Results, ResultsCommand};
 use super::context::Loading;
 use super::end::{CliError, answer, say};
 use super::nested::{Nesting, nesting};
+use super::recovery::{recover, recover_if_idle};
 
 pub(super) fn results(command: &Results) -> Result<u8, CliError> {
     // Without a config the current folder is the workspace, as for `exec`.
     let loading = Loading::optional(command.file.as_deref(), &Layers::default())?;
     let plan = loading.plan_of_tools(&crate::plan::Selection::default())?;
+    if nesting(&plan) == Nesting::Outside
+        && let Some(ResultsCommand::List | ResultsCommand::Diff { .. }) | None = &command.what
+    {
+        recover_if_idle(&plan.places.commit_area(), &plan.workspace)?;
+    }
     match command.what.as_ref().unwrap_or(&ResultsCommand::List) {
         ResultsCommand::List => list(&plan),
         ResultsCommand::Diff { id } => diff(&plan, id.as_deref()),
@@ -85,8 +91,9 @@ fn apply(plan: &Plan, id: Option<&str>) -> Result<u8, CliError> {
     };
     let _lock = WorkspaceLock::acquire(&plan.workspace, plan.lock_timeout, &|| cancel.is_raised(), waiting)
         .map_err(|error| CliError::new(lock_end(&error, &cancel), error))?;
-    let id = find(plan, id)?;
     let area = plan.places.commit_area();
+    recover(&area, &plan.workspace)?;
+    let id = find(plan, id)?;
     let report = results::apply(&plan.places.state, &id, &plan.workspace, &area, &|| cancel.is_raised());
     let report = report.map_err(|error| match error {
         ResultsError::Commit(CommitError::Cancelled) => {

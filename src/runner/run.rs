@@ -262,17 +262,12 @@ fn open(
     } else {
         None
     };
-    if let Some(folder) = workspace::unfinished_commits(&plan.places.commit_area(), &plan.workspace).first() {
-        let message = format!(
-            "a run was killed in the middle of its commit, and the workspace may be half written; what was replaced, \
-             with a list of where it belongs, lies in `{}`: put it back or keep what is there, then remove that folder",
-            folder.display()
-        );
-        return Err(Failure {
-            end: End::Sync,
-            tool: None,
-            message: Some(message),
-        });
+    // Inside another run's view the lock, and what a killed commit left, are that run's concern.
+    if lock.is_some() {
+        let recovered = workspace::recover(&plan.places.commit_area(), &plan.workspace);
+        if let Some(recovered) = recovered.map_err(|error| Failure::of(End::Sync, &error))? {
+            emitter.warn(recovered.to_string());
+        }
     }
     let vfs = Vfs::from_dir(&plan.workspace).map_err(|error| Failure::of(End::Sync, &error))?;
     let rules = Rules::new(&plan.ignore, &plan.cache_dirs).map_err(|error| Failure::of(End::ConfigInvalid, &error))?;

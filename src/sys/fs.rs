@@ -2,6 +2,8 @@
 
 mod acl;
 mod copy;
+#[cfg(test)]
+pub(crate) mod death;
 mod open;
 mod remove;
 mod stat;
@@ -55,6 +57,29 @@ pub(crate) fn mount_of(fd: impl AsFd) -> io::Result<(u64, Option<u64>)> {
     Ok((dev, None))
 }
 
+/// As [`mount_of`], for an entry that need not be opened; a link is looked at itself.
+pub(crate) fn mount_at(dir: impl AsFd, name: &OsStr) -> io::Result<(u64, Option<u64>)> {
+    let dev = stat_at(dir.as_fd(), name)?.dev;
+    #[cfg(target_os = "linux")]
+    {
+        use rustix::fs::StatxFlags;
+        let id = rustix::fs::statx(dir, name, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::MNT_ID)
+            .ok()
+            .filter(|answer| answer.stx_mask & StatxFlags::MNT_ID.bits() != 0)
+            .map(|answer| answer.stx_mnt_id);
+        Ok((dev, id))
+    }
+    #[cfg(not(target_os = "linux"))]
+    Ok((dev, None))
+}
+
+/// Before each call that changes something: a test may have the caller die here.
+#[inline]
+fn before_change() {
+    #[cfg(test)]
+    death::before_change();
+}
+
 /// Calls `each` with the name of every entry but `.` and `..`, in no order.
 pub(crate) fn for_each_name(dir: &OwnedFd, mut each: impl FnMut(&OsStr)) -> io::Result<()> {
     for_each_entry(dir, |name, _| each(name))
@@ -103,6 +128,7 @@ pub(crate) fn read_link_at(dir: impl AsFd, name: &OsStr) -> io::Result<PathBuf> 
 
 /// `mkdirat`.
 pub(crate) fn make_dir(dir: impl AsFd, name: &OsStr, mode: u32) -> io::Result<()> {
+    before_change();
     Ok(rustix::fs::mkdirat(dir, name, to_mode(mode))?)
 }
 
@@ -114,31 +140,37 @@ pub(crate) fn make_whiteout(dir: impl AsFd, name: &OsStr) -> io::Result<()> {
 
 /// `symlinkat`.
 pub(crate) fn make_symlink(target: &Path, dir: impl AsFd, name: &OsStr) -> io::Result<()> {
+    before_change();
     Ok(rustix::fs::symlinkat(target, dir, name)?)
 }
 
 /// A second name for an entry; a link is linked itself.
 pub(crate) fn make_hard_link(from: impl AsFd, from_name: &OsStr, to: impl AsFd, to_name: &OsStr) -> io::Result<()> {
+    before_change();
     Ok(rustix::fs::linkat(from, from_name, to, to_name, AtFlags::empty())?)
 }
 
 /// `unlinkat` of anything but a folder.
 pub(crate) fn unlink(dir: impl AsFd, name: &OsStr) -> io::Result<()> {
+    before_change();
     Ok(rustix::fs::unlinkat(dir, name, AtFlags::empty())?)
 }
 
 /// `rmdir`.
 pub(crate) fn remove_dir(dir: impl AsFd, name: &OsStr) -> io::Result<()> {
+    before_change();
     Ok(rustix::fs::unlinkat(dir, name, AtFlags::REMOVEDIR)?)
 }
 
 /// `renameat`, which replaces.
 pub(crate) fn rename(from: impl AsFd, from_name: &OsStr, to: impl AsFd, to_name: &OsStr) -> io::Result<()> {
+    before_change();
     Ok(rustix::fs::renameat(from, from_name, to, to_name)?)
 }
 
 /// Renames only where nothing stands.
 pub(crate) fn rename_new(from: impl AsFd, from_name: &OsStr, to: impl AsFd, to_name: &OsStr) -> io::Result<()> {
+    before_change();
     match rustix::fs::renameat_with(&from, from_name, &to, to_name, RenameFlags::NOREPLACE) {
         Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => {
             // A file system without the flag: a test just before is all there is.
@@ -154,6 +186,7 @@ pub(crate) fn rename_new(from: impl AsFd, from_name: &OsStr, to: impl AsFd, to_n
 
 /// Swaps two entries in one step. Some file systems cannot ([`io::ErrorKind::InvalidInput`]).
 pub(crate) fn exchange(from: impl AsFd, from_name: &OsStr, to: impl AsFd, to_name: &OsStr) -> io::Result<()> {
+    before_change();
     Ok(rustix::fs::renameat_with(
         from,
         from_name,
@@ -165,11 +198,13 @@ pub(crate) fn exchange(from: impl AsFd, from_name: &OsStr, to: impl AsFd, to_nam
 
 /// Sets permission bits through a descriptor that was opened for reading or writing.
 pub(crate) fn set_mode_fd(fd: impl AsFd, mode: u32) -> io::Result<()> {
+    before_change();
     Ok(rustix::fs::fchmod(fd, to_mode(mode))?)
 }
 
 /// Sets permission bits of a file or folder, also of one that may not be opened; never of a link's target.
 pub(crate) fn set_mode_at(dir: impl AsFd, name: &OsStr, mode: u32) -> io::Result<()> {
+    before_change();
     let fd = open::open_path_only(dir, name)?;
     set_mode_opath(&fd, mode)
 }
@@ -193,6 +228,7 @@ pub(crate) fn make_private_dirs(path: &Path) -> io::Result<()> {
 
 /// Sets the mtime and leaves the atime, without following.
 pub(crate) fn set_mtime_at(dir: impl AsFd, name: &OsStr, mtime: Time) -> io::Result<()> {
+    before_change();
     Ok(rustix::fs::utimensat(
         dir,
         name,
@@ -203,11 +239,13 @@ pub(crate) fn set_mtime_at(dir: impl AsFd, name: &OsStr, mtime: Time) -> io::Res
 
 /// Sets the mtime and leaves the atime.
 pub(crate) fn set_mtime_fd(fd: impl AsFd, mtime: Time) -> io::Result<()> {
+    before_change();
     Ok(rustix::fs::futimens(fd, &mtime.as_mtime_only())?)
 }
 
 /// Sets owner and group, without following.
 pub(crate) fn set_owner_at(dir: impl AsFd, name: &OsStr, uid: Option<u32>, gid: Option<u32>) -> io::Result<()> {
+    before_change();
     Ok(rustix::fs::chownat(
         dir,
         name,
@@ -219,6 +257,7 @@ pub(crate) fn set_owner_at(dir: impl AsFd, name: &OsStr, uid: Option<u32>, gid: 
 
 /// Sets owner and group.
 pub(crate) fn set_owner_fd(fd: impl AsFd, uid: u32, gid: u32) -> io::Result<()> {
+    before_change();
     Ok(rustix::fs::fchown(
         fd,
         Some(rustix::fs::Uid::from_raw(uid)),
@@ -264,11 +303,21 @@ pub(crate) fn clock_lead() -> (i128, i128) {
 
 /// Brings one file's content to the disk.
 pub(crate) fn sync_file(fd: impl AsFd) -> io::Result<()> {
+    before_change();
     Ok(rustix::fs::fsync(fd)?)
+}
+
+/// Brings the names in a folder to the disk, where the file system can.
+pub(crate) fn sync_folder(fd: impl AsFd) -> io::Result<()> {
+    match sync_file(fd) {
+        Err(error) if is_unsupported(&error) => Ok(()),
+        other => other,
+    }
 }
 
 /// Brings everything of the file system that holds `fd` to the disk.
 pub(crate) fn sync_file_system(fd: impl AsFd) -> io::Result<()> {
+    before_change();
     #[cfg(target_os = "linux")]
     return Ok(rustix::fs::syncfs(fd)?);
     #[cfg(not(target_os = "linux"))]

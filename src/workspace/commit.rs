@@ -2,12 +2,18 @@
 //!
 //! The steps have values between them: [`plan`] compares with the workspace and gives numbered
 //! operations, [`work`] holds the new contents, complete and on the disk, on the workspace's own
-//! file system, [`apply`] carries the operations out and can undo each of them.
+//! file system, [`journal`] says what will be done and what was there, [`apply`] carries the
+//! operations out. [`undo`] goes by the journal, in the process that failed and in the next one,
+//! which finds a dead one's work by [`recover`].
 
 mod apply;
 pub(super) mod fault;
+mod folder;
+mod inside;
+mod journal;
 mod order;
 mod plan;
+mod recover;
 mod steps;
 mod tree;
 mod undo;
@@ -15,6 +21,8 @@ mod work;
 
 use std::collections::HashSet;
 use std::fmt;
+use std::io;
+use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::{Path, PathBuf};
 
@@ -25,12 +33,18 @@ use super::error::{At as _, stop_if};
 use super::{Baseline, CancelFn, IndexBaseline, Rules, SyncError};
 
 use apply::Applier;
+use folder::WorkFolder;
+use journal::{Journal, new_tag};
 use plan::plan;
 use steps::{Planned, Step};
 use tree::{Standing, Tree};
+use undo::{Undone, undo};
 use work::Work;
 
-pub use work::unfinished_commits;
+pub use recover::{
+    RecoverError, Recovered, commit_targets, drop_originals, kept_originals, recover, unfinished_commits,
+};
+pub use undo::Left;
 
 /// What a commit did.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -55,7 +69,8 @@ pub enum CommitError {
     Io(#[source] SyncError),
     /// Something failed, and undoing it failed as well.
     #[error(
-        "the result could not be applied, and undoing it failed for {}; what was replaced lies in `{}`",
+        "the result could not be applied, and undoing it failed for {}; what was replaced lies in `{}`, and the next \
+         devshell command in the workspace tries again",
         Listed(rollback), kept.display()
     )]
     RollbackIncomplete {
@@ -115,14 +130,17 @@ impl fmt::Display for Conflict {
         } else {
             &self.path
         };
-        let path = path.display().to_string();
-        // A newline in a name must not look like the next line of the list.
-        let shown = if path.contains(char::is_control) {
-            path.escape_debug().to_string()
-        } else {
-            path
-        };
-        write!(f, "`{shown}` {}", self.reason)
+        write!(f, "`{}` {}", readable(path), self.reason)
+    }
+}
+
+/// A newline in a name must not look like the next line of a list.
+fn readable(path: &Path) -> String {
+    let path = path.display().to_string();
+    if path.contains(char::is_control) {
+        path.escape_debug().to_string()
+    } else {
+        path
     }
 }
 
@@ -170,7 +188,10 @@ impl From<Failure> for CommitError {
 /// Applies the changes of `vfs` to the folder `target`. `area` is a folder of devshell's own for
 /// new contents and undo copies; where it does not lie on the target's own file system and
 /// mount, `.devshell-commit` in the target takes its part until the end. On success the Vfs has
-/// no changes any more.
+/// no changes any more. When the process dies on the way, [`recover`] makes the target whole.
+///
+/// The caller's wish to stop is heard until the last step is on the disk; what was done is then
+/// undone. The caller holds the workspace's lock, and has called [`recover`] before.
 ///
 /// # Errors
 /// [`CommitError`]. Bytes, modes, links and mtimes of the target are then what they were, unless
@@ -212,50 +233,69 @@ pub fn commit(
         vfs.clear_changes();
         return Ok(CommitReport::default());
     }
-    let mut work = Work::make(&root, target, area).map_err(CommitError::Io)?;
+    let mut work = begin(&root, target, area).map_err(CommitError::Io)?;
+    let tree = Tree::new(&root, target);
     let outcome = check(vfs, baseline).and_then(|planned| {
         work.bring(vfs, &planned, cancel)?;
         // What changed while contents were copied is seen by a second look.
         let planned = check(vfs, baseline)?;
-        work.mark(&planned.steps)?;
-        Ok(planned)
+        let journal = work.write_journal(&planned, &tree)?;
+        Ok((planned, journal))
     });
-    let planned = match outcome {
+    let (planned, journal) = match outcome {
         Ok(planned) => planned,
-        Err(failure) => return Err(abandon(work, failure, Vec::new())),
+        Err(failure) => return Err(abandon(work, failure, Undone::default(), &tree)),
     };
-    let mut applier = Applier::new(&root, target, &work, baseline, vfs.workspace());
-    let ran = catch_unwind(AssertUnwindSafe(|| applier.run(&planned)));
-    let ran = match ran {
-        Ok(ran) => ran,
+    let mut applier = Applier::new(&tree, &work.folder, &journal, baseline, vfs.workspace(), cancel);
+    let ran = catch_unwind(AssertUnwindSafe(|| {
+        applier.run()?;
+        work.folder.commit().at("end the commit in", work.folder.path())?;
+        Ok(())
+    }));
+    let (begun, has_beside) = (applier.begun, applier.has_beside);
+    let mut undo_all = |work: Work, failure: Failure| {
+        let undone = undo(&journal, begun, &tree, &work.folder);
+        learn_ctimes(&planned, &vfs.workspace(), baseline, &tree);
+        abandon(work, failure, undone, &tree)
+    };
+    match ran {
+        Ok(Ok(())) => {}
+        Ok(Err(failure)) => return Err(undo_all(work, failure)),
+        Err(panic) if fault::is_death(&*panic) => resume_unwind(panic),
         Err(panic) => {
-            let failures = applier.undo();
-            learn_ctimes(&planned, &vfs.workspace(), baseline, &Tree::new(&root, target));
             let failure = SyncError::Io {
                 action: "apply the result to",
                 path: target.to_owned(),
                 source: std::io::Error::other("a defect of devshell"),
             };
-            abandon(work, failure.into(), failures);
+            undo_all(work, failure.into());
             resume_unwind(panic);
         }
-    };
-    match ran {
-        Ok(()) => {
-            applier.discard_undo_copies();
-            work.remove();
-            vfs.clear_changes();
-            Ok(CommitReport {
-                written: planned.written,
-                deleted: planned.deleted,
-            })
-        }
-        Err(failure) => {
-            let failures = applier.undo();
-            learn_ctimes(&planned, &vfs.workspace(), baseline, &Tree::new(&root, target));
-            Err(abandon(work, failure, failures))
-        }
     }
+    clear_up(work, &journal, has_beside, &tree);
+    vfs.clear_changes();
+    Ok(CommitReport {
+        written: planned.written,
+        deleted: planned.deleted,
+    })
+}
+
+/// Makes the work folder, unless another commit's waits for its recovery.
+fn begin(root: &OwnedFd, target: &Path, area: &Path) -> Result<Work, SyncError> {
+    fs::make_private_dirs(area).at("make the folder", area)?;
+    if let Err(error) = recover::clear_stale(area, target) {
+        return Err(io::Error::other(error)).at("begin a commit to", target);
+    }
+    let tag = new_tag();
+    Ok(Work::new(WorkFolder::make(root, target, area, &tag)?, tag))
+}
+
+/// After a commit. It is done, whatever fails here: the next command clears up then.
+fn clear_up(work: Work, journal: &Journal, has_beside: bool, tree: &Tree) {
+    if has_beside && journal.discard_beside(tree).is_err() {
+        return;
+    }
+    let _ = work.folder.remove();
 }
 
 /// After an undo: what was moved to and fro is still what the run began with.
@@ -274,16 +314,31 @@ fn learn_ctimes(planned: &Planned, workspace: &VfsPath, baseline: &mut IndexBase
 }
 
 /// Gives the contents back to the Vfs and removes the work folder, unless it is still needed.
-fn abandon(work: Work, failure: Failure, mut failures: Vec<SyncError>) -> CommitError {
-    let kept = work.path().to_owned();
-    failures.extend(work.give_back());
-    if failures.is_empty() {
-        work.remove();
-        return failure.into();
+fn abandon(work: Work, failure: Failure, undone: Undone, tree: &Tree) -> CommitError {
+    let kept = work.folder.path();
+    let mut failures = undone.failures;
+    let is_undone = failures.is_empty();
+    let not_given_back = work.give_back();
+    let keeps_contents = !not_given_back.is_empty();
+    failures.extend(not_given_back);
+    for left in undone.left {
+        if let Some(original) = left.original {
+            failures.push(SyncError::Io {
+                action: "restore",
+                path: tree.full(&left.path),
+                source: io::Error::other(format!(
+                    "it was changed meanwhile; its original is `{}`",
+                    original.display()
+                )),
+            });
+        }
     }
-    // Also where only contents could not be given back: they lie nowhere else.
-    if !work.is_marked() {
-        let _ = work.mark(&[]);
+    // With its journal in it, the next command goes on with what could not be undone here.
+    if is_undone {
+        failures.extend(work.end(keeps_contents, tree).err());
+    }
+    if failures.is_empty() {
+        return failure.into();
     }
     let source = match failure {
         Failure::Sync(error) => error,
@@ -293,7 +348,7 @@ fn abandon(work: Work, failure: Failure, mut failures: Vec<SyncError>) -> Commit
                 .into_iter()
                 .next()
                 .map_or_else(PathBuf::new, |conflict| conflict.path),
-            source: std::io::Error::other("it changed during the run"),
+            source: io::Error::other("it changed during the run"),
         },
     };
     CommitError::RollbackIncomplete {

@@ -1,71 +1,11 @@
-//! What a commit does for the originals: when it is cut short, and when the workspace is not where it was.
+//! What a commit does for the originals: when it fails, and when the workspace is not where it was.
 
 use std::fs;
 
+use super::CommitError;
 use super::commit::fault;
 use super::hard_cases::rich;
 use super::roundtrip::{Bench, put, snapshot};
-use super::{COMMIT_DIR, CommitError};
-
-#[test]
-fn originals_that_a_killed_commit_had_replaced_are_not_thrown_away() {
-    for in_workspace in [true, false] {
-        let (bench, mut vfs, mut pulled) = rich();
-        let area = bench.temp.path().join("area");
-        let work = if in_workspace {
-            bench.real(COMMIT_DIR)
-        } else {
-            area.join("commit-1-0")
-        };
-        put(&work.join("applying"), "");
-        put(&work.join("new/0"), "the only copy");
-        put(&area.join("commit-2-0/new/0"), "of no worth");
-        assert_eq!(
-            super::unfinished_commits(&area, &bench.real("")),
-            std::slice::from_ref(&work)
-        );
-        let before = snapshot(&bench.real(""));
-        let Err(CommitError::Io(error)) = bench.commit(&mut vfs, &mut pulled.baseline) else {
-            panic!("it was committed");
-        };
-        let source = std::error::Error::source(&error).unwrap().to_string();
-        assert!(source.contains(work.to_str().unwrap()), "{source}");
-        assert_eq!(snapshot(&bench.real("")), before);
-        assert_eq!(fs::read(work.join("new/0")).unwrap(), b"the only copy");
-
-        fs::remove_file(work.join("applying")).unwrap();
-        bench.commit(&mut vfs, &mut pulled.baseline).unwrap();
-        assert!(fs::read_dir(&area).unwrap().next().is_none());
-        assert_eq!(bench.real(COMMIT_DIR).exists(), in_workspace);
-    }
-}
-
-#[test]
-fn while_steps_are_done_the_work_folder_is_marked_and_not_after() {
-    let (bench, mut vfs, mut pulled) = rich();
-    let (area, target) = (bench.temp.path().join("area"), bench.real(""));
-    let seen = std::rc::Rc::new(std::cell::Cell::new(0));
-    let (places, count) = ((area.clone(), target.clone()), std::rc::Rc::clone(&seen));
-    fault::ON_STEP.set(Some(Box::new(move |_| {
-        let unfinished = super::unfinished_commits(&places.0, &places.1);
-        let listed = fs::read_to_string(unfinished[0].join("applying")).unwrap();
-        assert!(
-            listed
-                .lines()
-                .any(|line| line.starts_with("new/") && line.ends_with(" replace"))
-        );
-        assert!(
-            listed
-                .lines()
-                .any(|line| line.starts_with("old/") && line.ends_with(" gone"))
-        );
-        count.set(count.get() + 1);
-    })));
-    bench.commit(&mut vfs, &mut pulled.baseline).unwrap();
-    fault::ON_STEP.set(None);
-    assert!(seen.get() > 12, "{}", seen.get());
-    assert!(super::unfinished_commits(&area, &target).is_empty());
-}
 
 #[test]
 fn a_panic_in_the_middle_of_a_commit_is_undone_and_goes_on() {

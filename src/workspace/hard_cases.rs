@@ -12,7 +12,26 @@ use crate::vfs::Vfs;
 
 /// A run that does one of everything: 4 folders, replaced, new, deleted, swapped entries.
 pub(super) fn rich() -> (Bench, Vfs, Pulled) {
-    let bench = Bench::new();
+    rich_at(Bench::new())
+}
+
+/// When everything was changed last in [`rich`], before and by the run.
+const TIMES: [i64; 2] = [1_000_000_000, 1_100_000_000];
+
+/// Gives everything that has not the first time the one that is wanted.
+pub(super) fn set_times(root: &Path, wanted: i64) {
+    for entry in walkdir::WalkDir::new(root).contents_first(true) {
+        let path = entry.unwrap().into_path();
+        if path.symlink_metadata().unwrap().mtime() != TIMES[0] {
+            let parent = crate::sys::fs::open_dir(path.parent().unwrap()).unwrap();
+            let time = crate::vfs::Time::new(wanted, 1);
+            crate::sys::fs::set_mtime_at(parent, path.file_name().unwrap(), time).unwrap();
+        }
+    }
+}
+
+/// The same in a workspace of the caller's choice. It has the same times each time.
+pub(super) fn rich_at(bench: Bench) -> (Bench, Vfs, Pulled) {
     for file in [
         "keep",
         "replace",
@@ -28,6 +47,7 @@ pub(super) fn rich() -> (Bench, Vfs, Pulled) {
     }
     symlink("keep", bench.real("link")).unwrap();
     chmod(bench.real("ro"), 0o555);
+    set_times(&bench.real(""), TIMES[0]);
     let (vfs, pulled) = bench.run(|bench| {
         put(&bench.staged("replace"), "after");
         fs::remove_file(bench.staged("gone")).unwrap();
@@ -45,6 +65,7 @@ pub(super) fn rich() -> (Bench, Vfs, Pulled) {
         symlink("elsewhere", bench.staged("link")).unwrap();
         put(&bench.staged("new/closed/file"), "after");
         chmod(bench.staged("new/closed"), 0o500);
+        set_times(&bench.staged(""), TIMES[1]);
     });
     (bench, vfs, pulled)
 }
@@ -110,10 +131,10 @@ fn the_same_holds_when_the_state_lies_on_another_file_system() {
 }
 
 /// Mounts a small tmpfs until it is dropped.
-struct Mount(std::path::PathBuf);
+pub(super) struct Mount(std::path::PathBuf);
 
 impl Mount {
-    fn tmpfs(at: &Path, size: &std::ffi::CStr) -> Option<Self> {
+    pub(super) fn tmpfs(at: &Path, size: &std::ffi::CStr) -> Option<Self> {
         use rustix::mount::{MountFlags, mount};
         fs::create_dir_all(at).unwrap();
         mount("tmpfs", at, "tmpfs", MountFlags::empty(), size).ok()?;

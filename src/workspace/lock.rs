@@ -74,6 +74,19 @@ pub enum LockError {
 }
 
 impl WorkspaceLock {
+    /// Takes the workspace if nobody has it.
+    ///
+    /// # Errors
+    /// [`LockError::Io`].
+    pub fn try_acquire(root: &Path) -> Result<Option<Self>, LockError> {
+        let folder = fs::open_dir(root);
+        let locked = folder.and_then(|folder| Ok(fs::try_lock(&folder)?.then_some(Self { folder })));
+        locked.map_err(|source| LockError::Io {
+            root: root.to_owned(),
+            source,
+        })
+    }
+
     /// Takes the workspace. When another run has it, `on_wait` is told by whom, once, and the
     /// call waits for at most `timeout`; `None` and zero are no limit.
     ///

@@ -16,6 +16,8 @@ mod hard_cases;
 #[cfg(test)]
 mod host_changes;
 mod index;
+#[cfg(test)]
+mod killed_commits;
 mod layers;
 mod lock;
 mod overlay;
@@ -42,7 +44,10 @@ use crate::vfs::VfsPath;
 
 pub use beginning::Beginning;
 pub use collect::collect;
-pub use commit::{CommitError, CommitReport, Conflict, ConflictReason, commit, unfinished_commits};
+pub use commit::{
+    CommitError, CommitReport, Conflict, ConflictReason, Left, RecoverError, Recovered, commit, commit_targets,
+    drop_originals, kept_originals, recover, unfinished_commits,
+};
 pub use error::SyncError;
 pub use index::Index;
 pub use layers::Layers;

@@ -21,12 +21,13 @@ impl Bench {
 
     pub(super) fn with_rules(ignore: &[&str], cache: &[&str]) -> Self {
         let owned = |lines: &[&str]| lines.iter().map(ToString::to_string).collect::<Vec<_>>();
-        let temp = tempfile::tempdir().unwrap();
+        let rules = Rules::new(&owned(ignore), &owned(cache)).unwrap();
+        Self::at(tempfile::tempdir().unwrap(), rules)
+    }
+
+    pub(super) fn at(temp: tempfile::TempDir, rules: Rules) -> Self {
         fs::create_dir(temp.path().join("w")).unwrap();
-        Self {
-            temp,
-            rules: Rules::new(&owned(ignore), &owned(cache)).unwrap(),
-        }
+        Self { temp, rules }
     }
 
     pub(super) fn real(&self, path: impl AsRef<Path>) -> PathBuf {
@@ -70,11 +71,26 @@ impl Bench {
 
     /// The whole way.
     pub(super) fn run_and_commit(&self, tool: impl FnOnce(&Self)) -> CommitReport {
-        let (mut vfs, mut pulled) = self.run(tool);
-        let report = self.commit(&mut vfs, &mut pulled.baseline).unwrap();
-        assert_eq!(vfs.changes().count(), 0);
+        let report = self.run_and_commit_to(&self.temp.path().join("area"), tool);
         assert!(fs::read_dir(self.temp.path().join("area")).map_or(true, |mut area| area.next().is_none()));
         report
+    }
+}
+
+impl Bench {
+    /// The whole way, with the commit's own place given.
+    pub(super) fn run_and_commit_to(&self, area: &Path, tool: impl FnOnce(&Self)) -> CommitReport {
+        let (mut vfs, mut pulled) = self.run(tool);
+        let report = super::commit(
+            &mut vfs,
+            &mut pulled.baseline,
+            &self.real(""),
+            area,
+            &self.rules,
+            &|| false,
+        );
+        assert_eq!(vfs.changes().count(), 0);
+        report.unwrap()
     }
 }
 

@@ -1,11 +1,13 @@
 //! Which files belong.
 
 use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
 use ignore::gitignore::{Gitignore, GitignoreBuilder};
 
-/// The folder of devshell's own at the root of the workspace, there during a commit only.
+/// The folder of devshell's own at the root of the workspace, there during a commit only. Names
+/// that begin so, followed by `-`, are devshell's own wherever they stand.
 pub const COMMIT_DIR: &str = ".devshell-commit";
 
 /// What is done with an entry.
@@ -87,7 +89,7 @@ impl Rules {
 
     /// As [`Self::classify`], for an entry whose parent is known to be carried.
     pub(crate) fn classify_entry(&self, relative: &Path, is_dir: bool) -> Class {
-        if relative.as_os_str() == OsStr::new(COMMIT_DIR) {
+        if relative.as_os_str() == OsStr::new(COMMIT_DIR) || relative.file_name().is_some_and(is_beside) {
             return Class::Ignored;
         }
         if is_dir && !self.cache.is_empty() && self.cache.matched(relative, true).is_ignore() {
@@ -98,6 +100,12 @@ impl Rules {
         }
         Class::Carry
     }
+}
+
+/// Whether a name is one that commits use beside the entries of folders on other file systems.
+fn is_beside(name: &OsStr) -> bool {
+    let rest = name.as_bytes().strip_prefix(COMMIT_DIR.as_bytes());
+    rest.is_some_and(|rest| rest.starts_with(b"-"))
 }
 
 fn compile(lines: &[String]) -> Result<Gitignore, RulesError> {
@@ -115,7 +123,6 @@ fn compile(lines: &[String]) -> Result<Gitignore, RulesError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::ffi::OsStrExt as _;
 
     fn rules(ignore: &[&str], cache: &[&str]) -> Rules {
         let owned = |lines: &[&str]| lines.iter().map(ToString::to_string).collect::<Vec<_>>();
@@ -148,6 +155,11 @@ mod tests {
         assert_eq!(rules.classify(odd, false), Class::Ignored);
         assert_eq!(rules.classify(Path::new(".devshell-commit/x"), false), Class::Ignored);
         assert_eq!(rules.classify(Path::new("sub/.devshell-commit"), true), Class::Carry);
+        assert_eq!(
+            rules.classify(Path::new("sub/.devshell-commit-1-2-old-0"), true),
+            Class::Ignored
+        );
+        assert_eq!(rules.classify(Path::new(".devshell-commits"), true), Class::Carry);
     }
 
     #[test]

@@ -190,6 +190,65 @@ fn a_folder_swapped_for_a_symlink_during_the_commit_leads_nowhere() {
     );
 }
 
+#[test]
+fn a_commit_that_is_killed_is_undone_or_finished_by_the_next_command() {
+    const FILES: u32 = 700;
+    let project = Project::new("");
+    for number in 0..FILES {
+        project.write(format!("d{}/f{number}", number % 10), "0\n");
+    }
+    let area = |project: &Project| {
+        let state = std::fs::read_dir(project.beside("state/devshell"))
+            .into_iter()
+            .flatten();
+        let areas = state.filter_map(|key| std::fs::read_dir(key.ok()?.path().join("commit")).ok());
+        areas.flatten().map(|entry| entry.unwrap().path()).collect::<Vec<_>>()
+    };
+    let mut recovered = 0;
+    // From the moment of the journal on, into the time after the commit.
+    for (round, delay) in [0, 2, 7, 20, 60].into_iter().enumerate() {
+        let generation = round + 1;
+        let script = format!(
+            "for f in d*/f*; do echo {generation} > $f; done; rm -rf made gone; mkdir -p made/{generation}; \
+             for i in 1 2 3 4 5; do echo {generation} > made/{generation}/$i; done; chmod 700 d3; echo x > d3/x; rm d3/x"
+        );
+        let before = project.tree();
+        let mut running = project.command(["exec", "--", "sh", "-c", &script]).spawn().unwrap();
+        while running.try_wait().unwrap().is_none() && !area(&project).iter().any(|work| work.join("journal").exists())
+        {
+            std::thread::sleep(std::time::Duration::from_micros(200));
+        }
+        std::thread::sleep(std::time::Duration::from_millis(delay));
+        running.kill().unwrap();
+        running.wait().unwrap();
+        let has_state =
+            |work: &std::path::PathBuf| ["journal", "committed"].iter().any(|name| work.join(name).exists());
+        let is_left = area(&project).iter().any(has_state);
+        let next: &[&str] = match round % 3 {
+            0 => &["results", "list"],
+            1 => &["exec", "--", "true"],
+            _ => &["clean"],
+        };
+        let ran = project.devshell(next);
+        ran.code(0);
+        let now = project.tree();
+        if now != before {
+            let is_new = |text: &str| text == format!("{generation}\n");
+            for number in 0..FILES {
+                assert!(is_new(&project.read(format!("d{}/f{number}", number % 10))), "{delay}");
+            }
+            assert!(is_new(&project.read(format!("made/{generation}/5"))));
+            assert_eq!(std::fs::read_dir(project.path("made")).unwrap().count(), 1);
+        }
+        assert!(area(&project).is_empty(), "{delay}");
+        if is_left {
+            recovered += 1;
+            ran.says("a run was killed in the middle of its commit");
+        }
+    }
+    assert!(recovered > 0, "no kill came before the commit's end");
+}
+
 /// A process that does not outlive the test.
 struct Killed(std::process::Child);
 

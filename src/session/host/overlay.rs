@@ -212,7 +212,6 @@ impl Tree for Overlay {
         let cancel = cx.cancel;
         let stack = self.stack();
         let stop = || cancel.is_raised();
-        workspace::keep_caches(&stack, &self.rules, &self.folder, &stop)?;
         let lease: crate::vfs::Lease = self.run.clone();
         let pulled = workspace::collect(&stack, &self.beginning, &self.rules, vfs, Some(&lease), &stop)?;
         let report = &pulled.report;

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::io::Errno;
 
-use super::stat_fd;
+use super::{before_change, stat_fd};
 #[cfg(target_os = "linux")]
 use super::{is_cross_device, is_unsupported};
 
@@ -32,6 +32,7 @@ pub(crate) fn copy_contents(
     memory: &CopyMemory,
     cancel: &(dyn Fn() -> bool + Sync),
 ) -> io::Result<u64> {
+    before_change();
     let stat = stat_fd(from)?;
     let size = stat.stamp.size;
     if size == 0 {
@@ -158,6 +159,7 @@ fn copy_part(
 
 /// Writes a new file's content.
 pub(crate) fn write_all(to: &OwnedFd, bytes: &[u8]) -> io::Result<()> {
+    before_change();
     write_all_at(to, bytes, 0)
 }
 

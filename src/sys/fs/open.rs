@@ -9,7 +9,7 @@ use std::path::Path;
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::io::Errno;
 
-use super::{remove_tree, set_mode_opath, stat_fd, to_mode};
+use super::{before_change, remove_tree, set_mode_opath, stat_fd, to_mode};
 
 const DIR: OFlags = OFlags::RDONLY
     .union(OFlags::DIRECTORY)
@@ -149,6 +149,7 @@ pub(crate) fn make_reachable(dir: impl AsFd, name: &OsStr) -> io::Result<Option<
 
 /// Makes a new file for writing. What stands there in a tree of devshell's own goes first.
 pub(crate) fn create_file(dir: impl AsFd, name: &OsStr, mode: u32) -> io::Result<OwnedFd> {
+    before_change();
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     match openat(&dir, name, flags, to_mode(mode)) {
         Err(Errno::EXIST) => {

@@ -6,11 +6,12 @@ use std::os::fd::AsFd;
 
 use rustix::io::Errno;
 
-use super::{make_reachable, names, open_child_dir, remove_dir};
+use super::{before_change, make_reachable, names, open_child_dir, remove_dir};
 
 /// Removes an entry with everything below it, without following links. Folders that lack the
 /// owner's permissions get them first. What is missing already is no error.
 pub(crate) fn remove_tree(dir: impl AsFd, name: &OsStr) -> io::Result<()> {
+    before_change();
     match rustix::fs::unlinkat(&dir, name, rustix::fs::AtFlags::empty()) {
         Ok(()) | Err(Errno::NOENT) => return Ok(()),
         Err(Errno::ISDIR | Errno::PERM) => {}

@@ -1,6 +1,6 @@
-//! Carrying out the steps. Each is noted before the next is begun, so that all can be undone.
+//! Carrying out the steps. The journal has them all before the first one is done.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::fd::OwnedFd;
@@ -9,102 +9,109 @@ use std::rc::Rc;
 
 use crate::sys::fs::{self, CopyMemory, Kind, Stamp, Time};
 use crate::vfs::{VfsPath, is_absent};
-use crate::workspace::IndexBaseline;
 use crate::workspace::content::{dress_file, if_allowed, slot_name};
-use crate::workspace::error::At as _;
+use crate::workspace::error::{At as _, stop_if};
 use crate::workspace::overlay::vfs_path;
+use crate::workspace::{CancelFn, IndexBaseline};
 
 use super::fault;
-use super::steps::{Planned, Step};
+use super::folder::WorkFolder;
+use super::journal::{Beside, Journal};
+use super::steps::{Step, aside_slot};
 use super::tree::Tree;
-use super::undo::{Done, Slot};
-use super::work::Work;
 use super::{Conflict, ConflictReason, Failure};
 
 /// Carries out the steps of one commit.
 pub(super) struct Applier<'a> {
-    pub(super) tree: Tree<'a>,
-    pub(super) work: &'a Work,
+    tree: &'a Tree<'a>,
+    work: &'a WorkFolder,
+    journal: &'a Journal,
     baseline: &'a IndexBaseline,
     workspace: VfsPath,
-    pub(super) done: Vec<Done>,
-    /// Folders in which something was done, with their mtimes before.
-    pub(super) times: BTreeMap<PathBuf, Time>,
-    pub(super) made: BTreeSet<PathBuf>,
+    cancel: CancelFn<'a>,
+    /// How many steps were begun; a folder counts when it is made.
+    pub(super) begun: usize,
+    /// Whether something was put beside its place.
+    pub(super) has_beside: bool,
+    made: BTreeSet<PathBuf>,
     /// Some file systems cannot exchange.
     no_exchange: bool,
 }
 
+/// Where an old entry was moved.
+enum Slot {
+    /// Into the work folder.
+    Work(OsString),
+    /// Into the same folder, where that is on another file system or mount.
+    Beside(OsString),
+}
+
 impl<'a> Applier<'a> {
     pub(super) fn new(
-        root: &'a OwnedFd,
-        target: &'a Path,
-        work: &'a Work,
+        tree: &'a Tree<'a>,
+        work: &'a WorkFolder,
+        journal: &'a Journal,
         baseline: &'a IndexBaseline,
         workspace: VfsPath,
+        cancel: CancelFn<'a>,
     ) -> Self {
         Self {
-            tree: Tree::new(root, target),
+            tree,
             work,
+            journal,
             baseline,
             workspace,
-            done: Vec::new(),
-            times: BTreeMap::new(),
+            cancel,
+            begun: 0,
+            has_beside: false,
             made: BTreeSet::new(),
             no_exchange: fault::no_exchange(),
         }
     }
 
-    pub(super) fn run(&mut self, planned: &Planned) -> Result<(), Failure> {
-        for (number, step) in planned.steps.iter().enumerate() {
+    /// Carries out the steps, and brings them to the disk. Until it returns, a wish to stop is heard.
+    pub(super) fn run(&mut self) -> Result<(), Failure> {
+        let journal = self.journal;
+        for (number, step) in journal.steps.iter().enumerate() {
+            stop_if(self.cancel)?;
             fault::at_step(number).at("go on in", self.tree.path)?;
+            self.begun = number + usize::from(!matches!(step, Step::MakeDir { .. }));
             match step {
-                Step::OpenUp { path, mode } => self.set_mode(path, *mode, mode | 0o700)?,
+                Step::OpenUp { path, mode } => self.set_mode(path, mode | 0o700)?,
                 Step::Trash { path, slot, expect } => self.trash(path, *slot, expect)?,
                 Step::MakeDir { path } => self.make_dir(path)?,
                 Step::Create { path, slot } => self.create(path, *slot)?,
                 Step::Replace { path, slot, expect } => self.replace(path, *slot, expect)?,
                 Step::Finish { path, mode, mtime } => self.finish(path, *mode, *mtime)?,
             }
+            self.begun = number + 1;
         }
+        stop_if(self.cancel)?;
+        journal.sync(self.tree).at("bring to the disk", self.tree.path)?;
+        stop_if(self.cancel)?;
         Ok(())
     }
 
-    /// The folder that holds `path`, with its mtime noted before anything is done in it.
-    fn enter<'p>(&mut self, path: &'p Path) -> Result<(Rc<OwnedFd>, &'p OsStr), Failure> {
-        let (fd, name) = match self.tree.parent(path) {
-            Ok(found) => found,
-            Err(error) if is_absent(&error) => {
-                return Err(conflict(
-                    path.parent().unwrap_or(Path::new("")),
-                    ConflictReason::NoFolder,
-                ));
-            }
-            Err(error) => {
-                return Err(error)
-                    .at("open the folder of", self.tree.full(path))
-                    .map_err(Failure::Sync);
-            }
-        };
-        let parent = path.parent().unwrap_or(Path::new(""));
-        if !self.made.contains(parent) && !self.times.contains_key(parent) {
-            let stamp = fs::stat_fd(&*fd).at("look at", self.tree.full(parent))?.stamp;
-            self.times.insert(parent.to_owned(), stamp.mtime());
+    /// The folder that holds `path`.
+    fn enter<'p>(&self, path: &'p Path) -> Result<(Rc<OwnedFd>, &'p OsStr), Failure> {
+        match self.tree.parent(path) {
+            Ok(found) => Ok(found),
+            Err(error) if is_absent(&error) => Err(conflict(
+                path.parent().unwrap_or(Path::new("")),
+                ConflictReason::NoFolder,
+            )),
+            Err(error) => Err(error)
+                .at("open the folder of", self.tree.full(path))
+                .map_err(Failure::Sync),
         }
-        Ok((fd, name))
     }
 
-    fn set_mode(&mut self, path: &Path, before: u32, mode: u32) -> Result<(), Failure> {
+    fn set_mode(&self, path: &Path, mode: u32) -> Result<(), Failure> {
         let set = || {
             let (parent, name) = self.tree.parent(path)?;
             fs::set_mode_at(&*parent, name, mode)
         };
-        set().at("change the permissions of", self.tree.full(path))?;
-        self.done.push(Done::Mode {
-            path: path.to_owned(),
-            before,
-        });
-        Ok(())
+        Ok(set().at("change the permissions of", self.tree.full(path))?)
     }
 
     fn trash(&mut self, path: &Path, slot: u32, expect: &Stamp) -> Result<(), Failure> {
@@ -113,23 +120,16 @@ impl<'a> Applier<'a> {
         if !is_same(&now, expect) {
             return Err(conflict(path, ConflictReason::Changed));
         }
-        if now.kind() == Kind::Dir {
-            self.times.entry(path.to_owned()).or_insert(now.mtime());
-        }
         let mut to = Slot::Work(slot_name(slot));
         let moved = match fs::rename_new(&*parent, name, &self.work.old, &slot_name(slot)) {
             Err(error) if fs::is_cross_device(&error) => {
-                let beside = beside("old", slot);
+                let beside = self.beside(Beside::Old, slot);
                 to = Slot::Beside(beside.clone());
                 fs::rename_new(&*parent, name, &*parent, &beside)
             }
             other => other,
         };
         moved.at("delete", self.tree.full(path))?;
-        self.done.push(Done::Trashed {
-            path: path.to_owned(),
-            slot: to.clone(),
-        });
         self.tree.forget();
         // What came out must be what was checked: the host may have been quicker.
         let same = match &to {
@@ -175,7 +175,6 @@ impl<'a> Applier<'a> {
             other => other.at("make the folder", self.tree.full(path))?,
         }
         self.made.insert(path.to_owned());
-        self.done.push(Done::Made { path: path.to_owned() });
         Ok(())
     }
 
@@ -186,11 +185,9 @@ impl<'a> Applier<'a> {
         if folder.mode() & 0o2000 != 0 {
             self.adopt_group(slot, folder.gid);
         }
-        let mut from = Slot::Work(slot_name(slot));
         let created = match fs::rename_new(&self.work.new, &slot_name(slot), &*parent, name) {
             Err(error) if fs::is_cross_device(&error) => {
-                let beside = beside("new", slot);
-                from = Slot::Beside(beside.clone());
+                let beside = self.beside(Beside::New, slot);
                 self.copy_beside(slot, &parent, &beside)
                     .and_then(|()| fs::rename_new(&*parent, &beside, &*parent, name))
                     .inspect_err(|_| drop(fs::remove_tree(&*parent, &beside)))
@@ -198,16 +195,9 @@ impl<'a> Applier<'a> {
             other => other,
         };
         match created {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                return Err(conflict(path, ConflictReason::Appeared));
-            }
-            other => other.at("write", self.tree.full(path))?,
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(conflict(path, ConflictReason::Appeared)),
+            other => Ok(other.at("write", self.tree.full(path))?),
         }
-        self.done.push(Done::Created {
-            path: path.to_owned(),
-            slot: from,
-        });
-        Ok(())
     }
 
     fn replace(&mut self, path: &Path, slot: u32, expect: &Stamp) -> Result<(), Failure> {
@@ -221,7 +211,7 @@ impl<'a> Applier<'a> {
         if !self.no_exchange {
             let exchanged = match fs::exchange(&self.work.new, &content, &*parent, name) {
                 Err(error) if fs::is_cross_device(&error) => {
-                    let beside = beside("new", slot);
+                    let beside = self.beside(Beside::New, slot);
                     to = Slot::Beside(beside.clone());
                     self.copy_beside(slot, &parent, &beside)
                         .and_then(|()| fs::exchange(&*parent, &beside, &*parent, name))
@@ -237,10 +227,6 @@ impl<'a> Applier<'a> {
         if self.no_exchange {
             return self.replace_in_two(path, slot, expect);
         }
-        self.done.push(Done::Exchanged {
-            path: path.to_owned(),
-            slot: to.clone(),
-        });
         let came_out = match &to {
             Slot::Work(name) => fs::stat_at(&self.work.new, name),
             Slot::Beside(name) => fs::stat_at(&*parent, name),
@@ -255,8 +241,7 @@ impl<'a> Applier<'a> {
     /// Without the kernel's exchange: the old entry gets a second name aside, then the new one
     /// takes its place. Where there are no second names, the old one goes first.
     fn replace_in_two(&mut self, path: &Path, slot: u32, expect: &Stamp) -> Result<(), Failure> {
-        // Slots of deleted entries count up from 0.
-        let aside_slot = u32::MAX - slot;
+        let aside_slot = aside_slot(slot);
         let (parent, name) = self.enter(path)?;
         let (aside, content) = (slot_name(aside_slot), slot_name(slot));
         if fs::make_hard_link(&*parent, name, &self.work.old, &aside).is_err() {
@@ -267,25 +252,15 @@ impl<'a> Applier<'a> {
             let _ = fs::unlink(&self.work.old, &aside);
             return Err(error).at("replace", self.tree.full(path)).map_err(Failure::Sync);
         }
-        let came_out = fs::stat_at(&self.work.old, &aside);
-        let path = path.to_owned();
-        let full = self.tree.full(&path);
-        self.done.push(Done::Trashed {
-            path: path.clone(),
-            slot: Slot::Work(aside),
-        });
-        self.done.push(Done::Created {
-            path: path.clone(),
-            slot: Slot::Work(content),
-        });
-        if is_same(&came_out.at("look at", full)?.stamp, expect) {
+        let came_out = fs::stat_at(&self.work.old, &aside).at("look at", self.tree.full(path))?;
+        if is_same(&came_out.stamp, expect) {
             Ok(())
         } else {
-            Err(conflict(&path, ConflictReason::Changed))
+            Err(conflict(path, ConflictReason::Changed))
         }
     }
 
-    fn finish(&mut self, path: &Path, mode: Option<u32>, mtime: Option<Time>) -> Result<(), Failure> {
+    fn finish(&self, path: &Path, mode: Option<u32>, mtime: Option<Time>) -> Result<(), Failure> {
         let full = self.tree.full(path);
         let (parent, name) = self.tree.parent(path).at("open the folder of", &full)?;
         let now = self.stat(&parent, name, path)?;
@@ -293,13 +268,10 @@ impl<'a> Applier<'a> {
         if let Some(mode) = mode {
             let inherited = if is_new { now.mode() & 0o2000 } else { 0 };
             if mode | inherited != now.mode() {
-                self.set_mode(path, now.mode(), mode | inherited)?;
+                self.set_mode(path, mode | inherited)?;
             }
         }
         if let Some(mtime) = mtime {
-            if !is_new {
-                self.times.entry(path.to_owned()).or_insert(now.mtime());
-            }
             if_allowed(fs::set_mtime_at(&*parent, name, mtime)).at("set the time of", full)?;
         }
         Ok(())
@@ -311,6 +283,11 @@ impl<'a> Applier<'a> {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Err(conflict(path, ConflictReason::Missing)),
             Err(error) => Err(error).at("look at", self.tree.full(path)).map_err(Failure::Sync),
         }
+    }
+
+    fn beside(&mut self, part: Beside, slot: u32) -> OsString {
+        self.has_beside = true;
+        self.journal.beside(part, slot)
     }
 
     /// Gives a new content the group that its place asks for, where the caller may.
@@ -341,7 +318,7 @@ impl<'a> Applier<'a> {
         }
         let from = fs::open_file_forced(&self.work.new, &name)?;
         let to = fs::create_file(parent, beside, 0o600)?;
-        fs::copy_contents(&from, &to, &CopyMemory::default(), &|| false)?;
+        fs::copy_contents(&from, &to, &CopyMemory::default(), self.cancel)?;
         dress_file(&to, stamp.mode(), Some(stamp.mtime()), Some((stamp.uid, stamp.gid)))?;
         fs::sync_file(&to)
     }
@@ -354,10 +331,6 @@ fn is_same(now: &Stamp, expect: &Stamp) -> bool {
         return now.kind() == Kind::Dir && now.ino == expect.ino;
     }
     now.same_but_ctime(expect)
-}
-
-fn beside(part: &str, slot: u32) -> OsString {
-    format!("{}-{}-{part}-{slot}", crate::workspace::COMMIT_DIR, std::process::id()).into()
 }
 
 fn conflict(path: &Path, reason: ConflictReason) -> Failure {

@@ -38,3 +38,14 @@ pub(super) fn no_exchange() -> bool {
     #[cfg(not(test))]
     false
 }
+
+/// Whether a panic stands for the death of the process: then nothing more is done.
+pub(super) fn is_death(panic: &(dyn std::any::Any + Send)) -> bool {
+    #[cfg(test)]
+    return crate::sys::fs::death::is_death(panic);
+    #[cfg(not(test))]
+    {
+        let _ = panic;
+        false
+    }
+}

@@ -1,6 +1,6 @@
-//! The planned operations of a commit. Plain values: they can be written down before they are done.
+//! The planned operations of a commit. Plain values: they are written down before they are done.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -12,17 +12,39 @@ use super::Conflict;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Step {
     /// Gives the owner of a folder the permission to change it.
-    OpenUp { path: PathBuf, mode: u32 },
+    OpenUp {
+        #[serde(with = "path_bytes")]
+        path: PathBuf,
+        mode: u32,
+    },
     /// Moves an entry, a folder with all its content, out of the way.
-    Trash { path: PathBuf, slot: u32, expect: Stamp },
+    Trash {
+        #[serde(with = "path_bytes")]
+        path: PathBuf,
+        slot: u32,
+        expect: Stamp,
+    },
     /// Makes a folder.
-    MakeDir { path: PathBuf },
+    MakeDir {
+        #[serde(with = "path_bytes")]
+        path: PathBuf,
+    },
     /// Puts a new entry where nothing stands.
-    Create { path: PathBuf, slot: u32 },
+    Create {
+        #[serde(with = "path_bytes")]
+        path: PathBuf,
+        slot: u32,
+    },
     /// Puts a new entry in the place of another that is no folder.
-    Replace { path: PathBuf, slot: u32, expect: Stamp },
+    Replace {
+        #[serde(with = "path_bytes")]
+        path: PathBuf,
+        slot: u32,
+        expect: Stamp,
+    },
     /// Gives a folder its final mode and mtime.
     Finish {
+        #[serde(with = "path_bytes")]
         path: PathBuf,
         mode: Option<u32>,
         mtime: Option<Time>,
@@ -30,6 +52,23 @@ pub(super) enum Step {
 }
 
 impl Step {
+    /// Where it is done.
+    pub(super) fn path(&self) -> &Path {
+        match self {
+            Self::OpenUp { path, .. }
+            | Self::Trash { path, .. }
+            | Self::MakeDir { path }
+            | Self::Create { path, .. }
+            | Self::Replace { path, .. }
+            | Self::Finish { path, .. } => path,
+        }
+    }
+
+    /// Whether it makes, moves or removes an entry, and does not only dress a folder.
+    pub(super) fn is_entry(&self) -> bool {
+        !matches!(self, Self::OpenUp { .. } | Self::Finish { .. })
+    }
+
     /// The inode of the entry that is moved out of its place.
     pub(super) fn moved_inode(&self) -> Option<u64> {
         match self {
@@ -37,6 +76,12 @@ impl Step {
             Self::OpenUp { .. } | Self::MakeDir { .. } | Self::Create { .. } | Self::Finish { .. } => None,
         }
     }
+}
+
+/// The slot among the old entries for one that a [`Step::Replace`] cannot exchange. Slots of
+/// deleted entries count up from 0.
+pub(super) fn aside_slot(slot: u32) -> u32 {
+    u32::MAX - slot
 }
 
 /// What a commit is going to do.
@@ -54,5 +99,22 @@ pub(super) struct Planned {
 impl Planned {
     pub(super) fn is_empty(&self) -> bool {
         self.steps.is_empty()
+    }
+}
+
+/// Paths as their bytes: names need not be UTF-8.
+pub(super) mod path_bytes {
+    use std::ffi::OsString;
+    use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+    use std::path::{Path, PathBuf};
+
+    use serde::{Deserialize as _, Deserializer, Serialize as _, Serializer};
+
+    pub(in super::super) fn serialize<S: Serializer>(path: &Path, to: S) -> Result<S::Ok, S::Error> {
+        path.as_os_str().as_bytes().serialize(to)
+    }
+
+    pub(in super::super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<PathBuf, D::Error> {
+        Ok(OsString::from_vec(Vec::deserialize(from)?).into())
     }
 }
