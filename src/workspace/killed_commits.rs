@@ -18,6 +18,8 @@ enum Layout {
     Area,
     /// In the workspace.
     Inside,
+    /// In the workspace, which its owner may not write before it is opened up.
+    InsideClosed,
     /// In the area, and entries cannot be exchanged.
     NoExchange,
     /// In the area, with a folder of the workspace on a file system of its own.
@@ -46,7 +48,7 @@ impl Case {
         let bench = Bench::at(temp, Rules::carry_all());
         let device = |path: &Path| path.metadata().unwrap().dev();
         let elsewhere = match layout {
-            Layout::Inside => {
+            Layout::Inside | Layout::InsideClosed => {
                 let folder = tempfile::tempdir().unwrap();
                 if device(folder.path()) == device(bench.temp.path()) {
                     skipped("needs /dev/shm on a file system of its own");
@@ -73,6 +75,9 @@ impl Case {
         } else {
             rich_at(bench)
         };
+        if layout == Layout::InsideClosed {
+            chmod(bench.real(""), 0o555);
+        }
         Some(Self {
             _mount: mount,
             bench,
@@ -205,6 +210,7 @@ fn a_commit_that_is_killed_anywhere_is_undone_or_finished() {
 #[test]
 fn the_same_with_the_work_folder_in_the_workspace() {
     kill_everywhere(Layout::Inside);
+    kill_everywhere(Layout::InsideClosed);
 }
 
 #[test]
