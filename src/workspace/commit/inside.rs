@@ -17,7 +17,7 @@ use crate::workspace::COMMIT_DIR;
 use crate::workspace::content::if_allowed;
 use crate::workspace::index::{checked_body, with_checksum};
 
-use super::journal::look;
+use super::journal::{look, write_whole};
 use super::steps::path_bytes;
 
 const HEAD: &[u8; 8] = b"DSINSID\x01";
@@ -60,12 +60,12 @@ impl Inside {
 
     fn write(&self, area: &OwnedFd) -> io::Result<()> {
         let body = postcard::to_stdvec(self).map_err(io::Error::other)?;
-        let temporary = OsStr::new("inside.new");
-        let file = fs::create_file(area, temporary, 0o600)?;
-        fs::write_all(&file, &with_checksum(HEAD, &body))?;
-        fs::sync_file(&file)?;
-        fs::rename(area, temporary, area, OsStr::new(NOTE))?;
-        fs::sync_folder(area)
+        write_whole(
+            area,
+            OsStr::new("inside.new"),
+            OsStr::new(NOTE),
+            &with_checksum(HEAD, &body),
+        )
     }
 
     /// The note in an area, with the time at which it was written. A damaged one is none: it was
