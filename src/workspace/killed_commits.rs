@@ -123,8 +123,11 @@ impl Case {
 
     /// Recovers, and compares with the trees before and after the commit.
     fn recovers(&self, old: &Snapshot, new: &Snapshot, when: &str) -> bool {
+        let needed = super::needs_recovery(&self.area, &self.bench.real("")).unwrap();
+        let found = self.look();
         let recovered = self.recover().unwrap();
         let now = self.look();
+        assert!(needed || found == now, "{when}");
         let finished = recovered.as_ref().map(|recovered| recovered.finished);
         if let Some(recovered) = recovered {
             assert_eq!((recovered.left, recovered.kept), (vec![], None), "{when}");
@@ -137,11 +140,9 @@ impl Case {
     }
 
     fn leftovers(&self) -> Vec<PathBuf> {
-        let mut found: Vec<PathBuf> = fs::read_dir(&self.area)
+        fs::read_dir(&self.area)
             .map(|area| area.map(|entry| entry.unwrap().path()).collect())
-            .unwrap_or_default();
-        found.retain(|path| path.file_name() != Some("inside.new".as_ref()));
-        found
+            .unwrap_or_default()
     }
 }
 

@@ -23,6 +23,8 @@ use super::steps::path_bytes;
 const HEAD: &[u8; 8] = b"DSINSID\x01";
 /// The note's name in the area.
 const NOTE: &str = "inside";
+/// Its name until all of it is there.
+const TEMPORARY: &str = "inside.new";
 /// What it becomes when the work folder stays: then it only says whose area this is.
 const KEPT_NOTE: &str = "inside-kept";
 /// The file that tells a work folder of devshell's from another folder of that name.
@@ -62,7 +64,7 @@ impl Inside {
         let body = postcard::to_stdvec(self).map_err(io::Error::other)?;
         write_whole(
             area,
-            OsStr::new("inside.new"),
+            OsStr::new(TEMPORARY),
             OsStr::new(NOTE),
             &with_checksum(HEAD, &body),
         )
@@ -161,8 +163,14 @@ fn remove_marker(folder: &OwnedFd) -> io::Result<()> {
     fs::remove_tree(folder, OsStr::new(MARKER))
 }
 
+/// Whether a work folder stands in the workspace, or did when a process died.
+pub(super) fn is_noted(area: &OwnedFd) -> bool {
+    fs::stat_at(area, OsStr::new(NOTE)).is_ok()
+}
+
 /// Clears up after a process that died while it made or removed a work folder here.
 pub(super) fn clear_up(root: &OwnedFd, area: &OwnedFd) -> io::Result<()> {
+    fs::remove_tree(area, OsStr::new(TEMPORARY))?;
     let Some((note, written)) = Inside::read(area, NOTE)? else {
         return Ok(());
     };
