@@ -19,7 +19,11 @@ pub(super) fn recover(area: &Path, workspace: &Path) -> Result<(), CliError> {
 
 /// The same where nobody has the lock. Whoever has it has recovered already.
 pub(super) fn recover_if_idle(area: &Path, workspace: &Path) -> Result<(), CliError> {
-    match idle_and_unfinished(area, workspace)? {
+    // Without anything to do, nobody is kept from having the lock.
+    if !workspace::needs_recovery(area, workspace).map_err(|error| CliError::new(End::Sync, error))? {
+        return Ok(());
+    }
+    match try_lock(workspace)? {
         Some(_lock) => recover(area, workspace),
         None => Ok(()),
     }
@@ -27,18 +31,15 @@ pub(super) fn recover_if_idle(area: &Path, workspace: &Path) -> Result<(), CliEr
 
 /// Only says that there is something to recover, for commands that change nothing.
 pub(super) fn mention_unfinished(plan: &Plan) -> Result<(), CliError> {
-    if idle_and_unfinished(&plan.places.commit_area(), &plan.workspace)?.is_some() {
+    let unfinished = workspace::unfinished_commits(&plan.places.commit_area(), &plan.workspace);
+    let unfinished = unfinished.map_err(|error| CliError::new(End::Sync, error))?;
+    // A commit that is being made looks the same, but for the lock.
+    if !unfinished.is_empty() && try_lock(&plan.workspace)?.is_some() {
         say("warning: a run was killed in the middle of its commit; the next run finishes or undoes that first");
     }
     Ok(())
 }
 
-/// The lock of a workspace with a commit that was cut short. A commit that is being made looks
-/// the same, but for the lock; and without anything to recover, nobody is kept from having it.
-fn idle_and_unfinished(area: &Path, workspace: &Path) -> Result<Option<WorkspaceLock>, CliError> {
-    let unfinished = workspace::unfinished_commits(area, workspace).map_err(|error| CliError::new(End::Sync, error))?;
-    if unfinished.is_empty() {
-        return Ok(None);
-    }
+fn try_lock(workspace: &Path) -> Result<Option<WorkspaceLock>, CliError> {
     WorkspaceLock::try_acquire(workspace).map_err(|error| CliError::new(End::Sync, error))
 }

@@ -44,33 +44,27 @@ pub(crate) fn stat_fd(fd: impl AsFd) -> io::Result<Stat> {
 /// The file system and the mount that a folder lies on: only within one of these can be renamed.
 pub(crate) fn mount_of(fd: impl AsFd) -> io::Result<(u64, Option<u64>)> {
     let dev = stat_fd(fd.as_fd())?.dev;
-    #[cfg(target_os = "linux")]
-    {
-        use rustix::fs::StatxFlags;
-        let id = rustix::fs::statx(fd, "", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID)
-            .ok()
-            .filter(|answer| answer.stx_mask & StatxFlags::MNT_ID.bits() != 0)
-            .map(|answer| answer.stx_mnt_id);
-        Ok((dev, id))
-    }
-    #[cfg(not(target_os = "linux"))]
-    Ok((dev, None))
+    Ok((dev, mount_id(fd, OsStr::new(""), AtFlags::EMPTY_PATH)))
 }
 
 /// As [`mount_of`], for an entry that need not be opened; a link is looked at itself.
 pub(crate) fn mount_at(dir: impl AsFd, name: &OsStr) -> io::Result<(u64, Option<u64>)> {
     let dev = stat_at(dir.as_fd(), name)?.dev;
-    #[cfg(target_os = "linux")]
-    {
-        use rustix::fs::StatxFlags;
-        let id = rustix::fs::statx(dir, name, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::MNT_ID)
-            .ok()
-            .filter(|answer| answer.stx_mask & StatxFlags::MNT_ID.bits() != 0)
-            .map(|answer| answer.stx_mnt_id);
-        Ok((dev, id))
-    }
-    #[cfg(not(target_os = "linux"))]
-    Ok((dev, None))
+    Ok((dev, mount_id(dir, name, AtFlags::SYMLINK_NOFOLLOW)))
+}
+
+#[cfg(target_os = "linux")]
+fn mount_id(dir: impl AsFd, name: &OsStr, flags: AtFlags) -> Option<u64> {
+    use rustix::fs::StatxFlags;
+    rustix::fs::statx(dir, name, flags, StatxFlags::MNT_ID)
+        .ok()
+        .filter(|answer| answer.stx_mask & StatxFlags::MNT_ID.bits() != 0)
+        .map(|answer| answer.stx_mnt_id)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn mount_id(_dir: impl AsFd, _name: &OsStr, _flags: AtFlags) -> Option<u64> {
+    None
 }
 
 /// Before each call that changes something: a test may have the caller die here.

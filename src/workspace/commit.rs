@@ -42,7 +42,8 @@ use undo::{Undone, undo};
 use work::Work;
 
 pub use recover::{
-    RecoverError, Recovered, commit_targets, drop_originals, kept_originals, recover, unfinished_commits,
+    RecoverError, Recovered, commit_targets, drop_originals, kept_originals, needs_recovery, recover,
+    unfinished_commits,
 };
 pub use undo::Left;
 

@@ -46,7 +46,7 @@ pub use beginning::Beginning;
 pub use collect::collect;
 pub use commit::{
     CommitError, CommitReport, Conflict, ConflictReason, Left, RecoverError, Recovered, commit, commit_targets,
-    drop_originals, kept_originals, recover, unfinished_commits,
+    drop_originals, kept_originals, needs_recovery, recover, unfinished_commits,
 };
 pub use error::SyncError;
 pub use index::Index;

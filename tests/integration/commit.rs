@@ -190,6 +190,76 @@ fn a_folder_swapped_for_a_symlink_during_the_commit_leads_nowhere() {
     );
 }
 
+/// The work folders of commits of a project.
+fn work_folders(project: &Project) -> Vec<std::path::PathBuf> {
+    let state = std::fs::read_dir(project.beside("state/devshell"))
+        .into_iter()
+        .flatten();
+    let areas = state.filter_map(|key| std::fs::read_dir(key.ok()?.path().join("commit")).ok());
+    areas.flatten().map(|entry| entry.unwrap().path()).collect()
+}
+
+/// Starts a run of a script, and kills devshell by SIGKILL when `now` says so, or after its end.
+fn kill_when(project: &Project, script: &str, now: impl Fn() -> bool, delay: u64) {
+    let mut running = project.command(["exec", "--", "sh", "-c", script]).spawn().unwrap();
+    while running.try_wait().unwrap().is_none() && !now() {
+        std::thread::sleep(std::time::Duration::from_micros(200));
+    }
+    std::thread::sleep(std::time::Duration::from_millis(delay));
+    running.kill().unwrap();
+    running.wait().unwrap();
+}
+
+#[test]
+fn an_edit_after_a_kill_stays_and_the_original_is_kept_until_it_is_cleaned() {
+    let project = Project::new("");
+    project.write("devshell.toml", "[[tool]]\nname = \"t\"\nrun = [\"true\"]\n");
+    let has_journal = || work_folders(&project).iter().any(|work| work.join("journal").exists());
+    for attempt in 0.. {
+        assert!(attempt < 20, "each commit was over before it was killed");
+        for number in 0..500 {
+            project.write(format!("f{number:03}"), "original\n");
+        }
+        let script = "for f in f*; do echo new > $f; done";
+        kill_when(&project, script, || has_journal() && project.read("f000") == "new\n", 0);
+        if has_journal() && project.read("f000") == "new\n" {
+            break;
+        }
+        project.devshell(&["results"]).code(0);
+    }
+    project.write("f000", "edited\n");
+    for command in ["plan", "check"] {
+        project
+            .devshell(&[command])
+            .code(0)
+            .says("warning: a run was killed in the middle of its commit");
+        assert!(has_journal());
+    }
+    project
+        .run()
+        .code(0)
+        .says("the commit was undone")
+        .says("left as it is: `f000`");
+    assert_eq!(
+        (project.read("f000"), project.read("f001"), project.read("f499")),
+        ("edited\n".into(), "original\n".into(), "original\n".into())
+    );
+    let [kept] = &work_folders(&project)[..] else {
+        panic!("{:?}", work_folders(&project));
+    };
+    assert_eq!(
+        std::fs::read_to_string(kept.join("originals/f000")).unwrap(),
+        "original\n"
+    );
+    project
+        .devshell(&["exec", "--", "sh", "-c", "echo more > f001"])
+        .code(0);
+    project.devshell(&["clean"]).code(0).says(kept.to_str().unwrap());
+    assert!(kept.exists());
+    project.devshell(&["clean", "--originals"]).code(0).says("removed");
+    assert!(work_folders(&project).is_empty());
+}
+
 #[test]
 fn a_commit_that_is_killed_is_undone_or_finished_by_the_next_command() {
     const FILES: u32 = 700;
@@ -197,13 +267,7 @@ fn a_commit_that_is_killed_is_undone_or_finished_by_the_next_command() {
     for number in 0..FILES {
         project.write(format!("d{}/f{number}", number % 10), "0\n");
     }
-    let area = |project: &Project| {
-        let state = std::fs::read_dir(project.beside("state/devshell"))
-            .into_iter()
-            .flatten();
-        let areas = state.filter_map(|key| std::fs::read_dir(key.ok()?.path().join("commit")).ok());
-        areas.flatten().map(|entry| entry.unwrap().path()).collect::<Vec<_>>()
-    };
+    let has = |name: &str| work_folders(&project).iter().any(|work| work.join(name).exists());
     let mut recovered = 0;
     // From the moment of the journal on, into the time after the commit.
     for (round, delay) in [0, 2, 7, 20, 60].into_iter().enumerate() {
@@ -213,17 +277,8 @@ fn a_commit_that_is_killed_is_undone_or_finished_by_the_next_command() {
              for i in 1 2 3 4 5; do echo {generation} > made/{generation}/$i; done; chmod 700 d3; echo x > d3/x; rm d3/x"
         );
         let before = project.tree();
-        let mut running = project.command(["exec", "--", "sh", "-c", &script]).spawn().unwrap();
-        while running.try_wait().unwrap().is_none() && !area(&project).iter().any(|work| work.join("journal").exists())
-        {
-            std::thread::sleep(std::time::Duration::from_micros(200));
-        }
-        std::thread::sleep(std::time::Duration::from_millis(delay));
-        running.kill().unwrap();
-        running.wait().unwrap();
-        let has_state =
-            |work: &std::path::PathBuf| ["journal", "committed"].iter().any(|name| work.join(name).exists());
-        let is_left = area(&project).iter().any(has_state);
+        kill_when(&project, &script, || has("journal"), delay);
+        let is_left = has("journal") || has("committed");
         let next: &[&str] = match round % 3 {
             0 => &["results", "list"],
             1 => &["exec", "--", "true"],
@@ -240,7 +295,7 @@ fn a_commit_that_is_killed_is_undone_or_finished_by_the_next_command() {
             assert!(is_new(&project.read(format!("made/{generation}/5"))));
             assert_eq!(std::fs::read_dir(project.path("made")).unwrap().count(), 1);
         }
-        assert!(area(&project).is_empty(), "{delay}");
+        assert!(work_folders(&project).is_empty(), "{delay}");
         if is_left {
             recovered += 1;
             ran.says("a run was killed in the middle of its commit");

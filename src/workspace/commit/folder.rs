@@ -12,7 +12,7 @@ use crate::workspace::SyncError;
 use crate::workspace::error::At as _;
 
 use super::inside;
-use super::journal::{State, look};
+use super::journal::{State, TEMPORARY, look};
 
 /// What the names of work folders in the area begin with.
 const IN_AREA: &str = "commit-";
@@ -118,7 +118,7 @@ impl WorkFolder {
         let Some(area) = &self.inside else {
             return fs::remove_tree(&self.parent, &self.name);
         };
-        for name in ["journal.new", EARLIER_MARK] {
+        for name in [TEMPORARY, EARLIER_MARK] {
             fs::remove_tree(&self.fd, OsStr::new(name))?;
         }
         for state in [State::Committed, State::Kept] {

@@ -17,12 +17,14 @@ use crate::workspace::COMMIT_DIR;
 use crate::workspace::content::if_allowed;
 use crate::workspace::index::{checked_body, with_checksum};
 
-use super::journal::look;
+use super::journal::{look, write_whole};
 use super::steps::path_bytes;
 
 const HEAD: &[u8; 8] = b"DSINSID\x01";
 /// The note's name in the area.
 const NOTE: &str = "inside";
+/// Its name until all of it is there.
+const TEMPORARY: &str = "inside.new";
 /// What it becomes when the work folder stays: then it only says whose area this is.
 const KEPT_NOTE: &str = "inside-kept";
 /// The file that tells a work folder of devshell's from another folder of that name.
@@ -60,12 +62,12 @@ impl Inside {
 
     fn write(&self, area: &OwnedFd) -> io::Result<()> {
         let body = postcard::to_stdvec(self).map_err(io::Error::other)?;
-        let temporary = OsStr::new("inside.new");
-        let file = fs::create_file(area, temporary, 0o600)?;
-        fs::write_all(&file, &with_checksum(HEAD, &body))?;
-        fs::sync_file(&file)?;
-        fs::rename(area, temporary, area, OsStr::new(NOTE))?;
-        fs::sync_folder(area)
+        write_whole(
+            area,
+            OsStr::new(TEMPORARY),
+            OsStr::new(NOTE),
+            &with_checksum(HEAD, &body),
+        )
     }
 
     /// The note in an area, with the time at which it was written. A damaged one is none: it was
@@ -161,8 +163,14 @@ fn remove_marker(folder: &OwnedFd) -> io::Result<()> {
     fs::remove_tree(folder, OsStr::new(MARKER))
 }
 
+/// Whether a work folder stands in the workspace, or did when a process died.
+pub(super) fn is_noted(area: &OwnedFd) -> bool {
+    fs::stat_at(area, OsStr::new(NOTE)).is_ok()
+}
+
 /// Clears up after a process that died while it made or removed a work folder here.
 pub(super) fn clear_up(root: &OwnedFd, area: &OwnedFd) -> io::Result<()> {
+    fs::remove_tree(area, OsStr::new(TEMPORARY))?;
     let Some((note, written)) = Inside::read(area, NOTE)? else {
         return Ok(());
     };

@@ -19,6 +19,8 @@ use super::tree::Tree;
 
 /// Names the format and, in its last byte, the version.
 const HEAD: &[u8; 8] = b"DSJOURN\x01";
+/// The journal's name until all of it is there.
+pub(super) const TEMPORARY: &str = "journal.new";
 /// More than this is no journal of ours: some 5 million steps.
 const LIMIT: u64 = 1024 * 1024 * 1024;
 
@@ -137,12 +139,7 @@ impl Journal {
     /// Writes it, on the disk when this returns, in one step: all of it is there or nothing.
     pub(super) fn write(&self, work: &OwnedFd, parent: &OwnedFd, state: State) -> io::Result<()> {
         let body = postcard::to_stdvec(self).map_err(io::Error::other)?;
-        let temporary = OsStr::new("journal.new");
-        let file = fs::create_file(work, temporary, 0o600)?;
-        fs::write_all(&file, &with_checksum(HEAD, &body))?;
-        fs::sync_file(&file)?;
-        fs::rename(work, temporary, work, state.file())?;
-        fs::sync_folder(work)?;
+        write_whole(work, OsStr::new(TEMPORARY), state.file(), &with_checksum(HEAD, &body))?;
         fs::sync_folder(parent)
     }
 
@@ -295,6 +292,16 @@ pub(super) fn beside(tag: &str, part: Beside, slot: u32) -> OsString {
 pub(super) fn new_tag() -> String {
     let now = Time::now();
     format!("{:x}-{:08x}-{:x}", now.secs(), now.nanos(), std::process::id())
+}
+
+/// Writes a file by way of a temporary name, on the disk when this returns: all of it is there or
+/// nothing.
+pub(super) fn write_whole(folder: &OwnedFd, temporary: &OsStr, name: &OsStr, bytes: &[u8]) -> io::Result<()> {
+    let file = fs::create_file(folder, temporary, 0o600)?;
+    fs::write_all(&file, bytes)?;
+    fs::sync_file(&file)?;
+    fs::rename(folder, temporary, folder, name)?;
+    fs::sync_folder(folder)
 }
 
 /// The stamp of an entry, if there is one.

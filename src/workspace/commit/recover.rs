@@ -243,6 +243,19 @@ pub fn unfinished_commits(area: &Path, target: &Path) -> Result<Vec<PathBuf>, Sy
     Ok(found)
 }
 
+/// Whether [`recover`] has anything to do, be it only to clear up. So it looks during a commit, too.
+///
+/// # Errors
+/// [`SyncError::Io`] when it cannot be told.
+pub fn needs_recovery(area: &Path, target: &Path) -> Result<bool, SyncError> {
+    for place in find(area, target)? {
+        if place.state()? != Some(State::Kept) {
+            return Ok(true);
+        }
+    }
+    Ok(fs::open_dir(area).is_ok_and(|area| inside::is_noted(&area)))
+}
+
 /// The workspaces of commits that left something in an area. `Err` has a work folder whose journal
 /// cannot be read.
 #[must_use]
