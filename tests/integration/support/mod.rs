@@ -1,5 +1,6 @@
 //! A sealed place to run devshell in, and ways to look at what it did.
 
+mod strategy;
 mod tree;
 
 use std::ffi::OsStr;
@@ -10,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
+pub use strategy::{Arena, Places, Random, number, private_strategies, python, say, sure};
 pub use tree::{Tree, tree};
 
 /// No run of a test takes longer than this.
