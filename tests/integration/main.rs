@@ -16,3 +16,4 @@ mod run;
 mod signals;
 mod support;
 mod trees;
+mod views;
