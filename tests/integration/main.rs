@@ -6,6 +6,7 @@ mod architecture;
 mod commands;
 mod commit;
 mod exit_codes;
+mod failures;
 mod kills;
 mod library;
 mod locks;

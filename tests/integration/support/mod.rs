@@ -1,5 +1,6 @@
 //! A sealed place to run devshell in, and ways to look at what it did.
 
+mod disk;
 mod strategy;
 mod tree;
 
@@ -11,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
+pub use disk::{Disk, own_mounts};
 pub use strategy::{Arena, Places, Random, number, private_strategies, python, say, sure};
 pub use tree::{Tree, tree};
 

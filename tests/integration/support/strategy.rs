@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 
 use tempfile::TempDir;
 
-use super::{Project, finish, not_run};
+use super::{Disk, Project, Ran, finish, not_run};
 
 /// The strategies that give tools a private view, as far as this devshell has them on this
 /// machine; says aloud which it has not.
@@ -68,7 +68,11 @@ pub enum Places {
 pub struct Arena {
     pub project: Project,
     pub strategy: &'static str,
-    elsewhere: Option<TempDir>,
+    /// Holds `cache` and `state`.
+    base: PathBuf,
+    /// Set for an ordinary user: a devshell that this user can reach.
+    user: Option<PathBuf>,
+    _elsewhere: Option<TempDir>,
 }
 
 impl Arena {
@@ -76,38 +80,87 @@ impl Arena {
     pub fn new(strategy: &'static str, places: Places) -> Option<Self> {
         use std::os::unix::fs::MetadataExt as _;
         let project = Project::named("project");
-        let elsewhere = match places {
-            Places::Same => None,
-            Places::Other => {
-                let folder = tempfile::Builder::new()
-                    .prefix("devshell-test-")
-                    .tempdir_in("/dev/shm")
-                    .ok()?;
-                let device = |path: &Path| path.metadata().map(|meta| meta.dev()).ok();
-                if device(folder.path()) == device(&project.root) {
-                    return None;
-                }
-                Some(folder)
+        let (mut base, mut elsewhere) = (project.beside(""), None);
+        if places == Places::Other {
+            let folder = tempfile::Builder::new().prefix("devshell-test-").tempdir_in("/dev/shm");
+            let folder = folder.ok()?;
+            let device = |path: &Path| path.metadata().map(|meta| meta.dev()).ok();
+            if device(folder.path()) == device(&project.root) {
+                return None;
             }
-        };
+            base = folder.path().to_owned();
+            elsewhere = Some(folder);
+        }
         Some(Self {
             project,
             strategy,
-            elsewhere,
+            base,
+            user: None,
+            _elsewhere: elsewhere,
         })
+    }
+
+    /// With the project on a disk of its own, and cache and state there too or not. The disk is to
+    /// be dropped first.
+    pub fn on_disk(
+        strategy: &'static str,
+        places: Places,
+        make: impl FnOnce(&Path) -> Option<Disk>,
+    ) -> Option<(Self, Disk)> {
+        let mut project = Project::named("project");
+        let disk = make(&project.beside("disk"))?;
+        project.root = disk.0.join("project");
+        std::fs::create_dir(&project.root).unwrap();
+        let base = match places {
+            Places::Same => disk.0.clone(),
+            Places::Other => project.beside(""),
+        };
+        let arena = Self {
+            project,
+            strategy,
+            base,
+            user: None,
+            _elsewhere: None,
+        };
+        Some((arena, disk))
+    }
+
+    /// From here on devshell runs as an ordinary user, to whom all of this belongs; for root.
+    pub fn for_user(&mut self) {
+        let home = self.project.beside("");
+        let program = home.join("devshell-under-test");
+        std::fs::copy(super::devshell(), &program).unwrap();
+        for place in [&home, &self.base] {
+            sure(place, "chown", &["-R", "65534:65534", "."]);
+            sure(place, "chmod", &["755", "."]);
+        }
+        self.user = Some(program);
     }
 
     /// One of the folders `cache` and `state`.
     pub fn place(&self, name: &str) -> PathBuf {
-        match &self.elsewhere {
-            Some(folder) => folder.path().join(name),
-            None => self.project.beside(name),
-        }
+        self.base.join(name)
     }
 
-    /// Any program in this arena's environment, not yet started.
-    pub fn program(&self, program: &str) -> Command {
-        let mut command = self.project.program(program);
+    /// A program with arguments before those of devshell, in this arena's environment.
+    pub fn under(&self, wrapper: &[&str], args: &[&str]) -> Command {
+        let program = self.user.clone().unwrap_or_else(super::devshell);
+        let mut argv: Vec<&str> = Vec::new();
+        if self.user.is_some() {
+            argv.extend([
+                "setpriv",
+                "--reuid",
+                "65534",
+                "--regid",
+                "65534",
+                "--clear-groups",
+                "--",
+            ]);
+        }
+        argv.extend(wrapper);
+        argv.push(program.to_str().unwrap());
+        let mut command = self.project.program(argv[0]);
+        command.args(&argv[1..]).args(args);
         command.env("XDG_CACHE_HOME", self.place("cache"));
         command.env("XDG_STATE_HOME", self.place("state"));
         command
@@ -115,20 +168,20 @@ impl Arena {
 
     /// devshell with the arena's strategy; `command` is one that takes `--set`.
     pub fn command(&self, command: &str, args: &[&str]) -> Command {
-        let mut devshell = self.program(super::devshell().to_str().unwrap());
-        devshell.args([command, "--set", &set(self.strategy)]).args(args);
+        let mut devshell = self.under(&[], &[command, "--set", &set(self.strategy)]);
+        devshell.args(args);
         devshell
     }
 
     /// The same to its end.
-    pub fn devshell(&self, command: &str, args: &[&str]) -> super::Ran {
+    pub fn devshell(&self, command: &str, args: &[&str]) -> Ran {
         finish(self.command(command, args))
     }
 
     /// `devshell results` with these arguments, to its end.
-    pub fn results(&self, args: &[&str]) -> super::Ran {
-        let mut devshell = self.program(super::devshell().to_str().unwrap());
-        devshell.arg("results").args(args);
+    pub fn results(&self, args: &[&str]) -> Ran {
+        let mut devshell = self.under(&[], &["results"]);
+        devshell.args(args);
         finish(devshell)
     }
 }
