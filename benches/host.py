@@ -257,7 +257,7 @@ def cargo(strategies):
             def clear():
                 if what == "from scratch":
                     # The view's own folder of a staged copy, or the workspace's.
-                    shell(f"for d in {root}/target $XDG_CACHE_HOME/devshell/*/copy/*/target; do rm -rf $d; done")
+                    shell(f"for d in {root}/target $XDG_CACHE_HOME/devshell/*/copy/tree/*/target; do rm -rf $d; done")
                     sync()
 
             return clear

@@ -38,7 +38,7 @@ fn campaign(test: &str, places: Places) {
     }
     let seed = number("DEVSHELL_TEST_SEED", 1);
     for strategy in private_strategies(test) {
-        let Some(mut range) = Range::new(strategy, places) else {
+        let Some(range) = Range::new(strategy, places) else {
             return not_run(test, "no second file system that can be written here");
         };
         let mut random = Random(seed);
@@ -55,15 +55,16 @@ fn campaign(test: &str, places: Places) {
                 Err(fault) => {
                     faults.push(format!("round {round}: {fault}"));
                     // What is left of this one must not decide the next.
-                    range = Range::new(strategy, places).unwrap();
+                    range.forget();
                 }
             }
         }
         say(&format!(
             "kills: strategy {strategy}, places {places:?}, seed {seed}, rounds {rounds}, old {old}, new {new}, of \
-             them recovered {cut}, wrong {}, commit {:?}",
+             them recovered {cut}, wrong {}; a commit takes {:.0?} and {:.0?}",
             faults.len(),
-            range.commit
+            range.bring,
+            range.apply
         ));
         assert!(faults.is_empty(), "{strategy}, seed {seed}:\n{}", faults.join("\n"));
     }
@@ -83,9 +84,11 @@ struct Range {
     new: Tree,
     /// What lies in devshell's folders and beside the project after a run that nobody killed.
     left: BTreeSet<String>,
-    /// From a run's start to its commit, and from there to its end.
+    /// How long a run that nobody kills takes to its commit, from there to the first change in the
+    /// workspace, and from there to its end.
     lead: Duration,
-    commit: Duration,
+    bring: Duration,
+    apply: Duration,
 }
 
 impl Range {
@@ -98,7 +101,8 @@ impl Range {
             new: Tree::default(),
             left: BTreeSet::new(),
             lead: Duration::ZERO,
-            commit: Duration::ZERO,
+            bring: Duration::ZERO,
+            apply: Duration::ZERO,
         };
         // What the new tree is, by the tool alone.
         range.make_old();
@@ -109,34 +113,39 @@ impl Range {
         range.make_old();
         let mut child = range.start();
         let start = Instant::now();
-        let found = range.wait_for_commit(&mut child);
-        assert!(found, "no commit was seen: the campaign would not hit one");
+        let began = wait_until(&mut child, || !range.commits().is_empty());
         range.lead = start.elapsed();
+        let changed = wait_until(&mut child, || range.is_changed());
+        range.bring = start.elapsed() - range.lead;
+        assert!(began && changed, "no commit was seen: the campaign would not hit one");
         assert!(child.wait().unwrap().success());
-        range.commit = start.elapsed() - range.lead;
+        range.apply = start.elapsed() - range.lead - range.bring;
         range.same(&range.new).unwrap();
         range.left = range.listing();
         Some(range)
     }
 
-    fn round(&mut self, random: &mut Random) -> Result<End, String> {
+    fn round(&self, random: &mut Random) -> Result<End, String> {
         self.make_old();
         let mut child = self.start();
         let micros = |duration: Duration| u64::try_from(duration.as_micros()).unwrap();
-        // A tenth before the commit and a tenth about its end and after.
-        let phase = random.below(10);
-        let delay = match phase {
-            0 => random.below(micros(self.lead)),
-            1 => micros(self.commit) + random.below(micros(self.commit) / 2),
-            _ => random.below(micros(self.commit)),
+        // Half of them while the workspace is written, the others before, and about the end.
+        let (after, delay) = match random.below(10) {
+            0 => ("start", random.below(micros(self.lead))),
+            1..=3 => ("commit began", random.below(micros(self.bring))),
+            4 => (
+                "first change",
+                micros(self.apply) + random.below(micros(self.apply) / 2),
+            ),
+            _ => ("first change", random.below(micros(self.apply))),
         };
-        if phase != 0 {
-            self.wait_for_commit(&mut child);
+        if after != "start" {
+            wait_until(&mut child, || !self.commits().is_empty());
         }
-        let moment = format!(
-            "killed {delay} us after the {}",
-            ["start", "commit began"][usize::from(phase != 0)]
-        );
+        if after == "first change" {
+            wait_until(&mut child, || self.is_changed());
+        }
+        let moment = format!("killed {delay} us after the {after}");
         std::thread::sleep(Duration::from_micros(delay));
         let _ = child.kill();
         child.wait().unwrap();
@@ -183,6 +192,13 @@ impl Range {
         Ok(End { new, cut })
     }
 
+    /// Throws away all that devshell remembers.
+    fn forget(&self) {
+        for name in ["cache", "state"] {
+            let _ = std::fs::remove_dir_all(self.arena.place(name));
+        }
+    }
+
     fn run(&self) -> std::process::Command {
         // With a path, so that its processes can be told from others.
         let config = self.arena.project.path("devshell.toml");
@@ -193,15 +209,18 @@ impl Range {
         self.run().stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
     }
 
-    /// Whether a commit began before the run ended.
-    fn wait_for_commit(&self, child: &mut Child) -> bool {
-        while self.commits().is_empty() {
-            if child.try_wait().unwrap().is_some() {
-                return false;
-            }
-            std::thread::sleep(Duration::from_micros(200));
-        }
-        true
+    /// Whether the commit has changed anything yet: a file each that it edits, deletes, makes a
+    /// folder, puts into a new folder, makes a link.
+    fn is_changed(&self) -> bool {
+        let kind = |path: &str| {
+            let meta = self.arena.project.path(path).symlink_metadata().ok()?;
+            Some((meta.is_file(), meta.len() > 10))
+        };
+        kind("d00/f002") != Some((true, true))
+            || kind("d01/f003") != Some((true, true))
+            || kind("d02/f004") != Some((true, true))
+            || kind("d03/n0").is_some()
+            || kind("d04/f005") != Some((true, true))
     }
 
     /// The work folders of commits that are there.
@@ -277,6 +296,17 @@ impl Range {
         list(&self.arena.place("state"), 4);
         names
     }
+}
+
+/// Waits until something holds, or the process has ended; looks often.
+fn wait_until(child: &mut Child, holds: impl Fn() -> bool) -> bool {
+    while !holds() {
+        if child.try_wait().unwrap().is_some() {
+            return false;
+        }
+        std::thread::sleep(Duration::from_micros(100));
+    }
+    true
 }
 
 fn children(folder: &Path) -> Vec<PathBuf> {
