@@ -2,7 +2,9 @@
 //! them inside the commit. Whatever the moment, after the next command the tree is exactly the
 //! old or exactly the new one.
 //!
-//! `DEVSHELL_TEST_KILLS` says how many rounds each variant takes and `DEVSHELL_TEST_SEED` which.
+//! `DEVSHELL_TEST_KILLS` says how many rounds each variant takes, `DEVSHELL_TEST_SEED` which, and
+//! `DEVSHELL_TEST_FOLDERS` how many hundreds of files the tree has. A long campaign by hand:
+//! `DEVSHELL_TEST_KILLS=300 DEVSHELL_TEST_FOLDERS=30 cargo test --test integration kills`.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -14,10 +16,10 @@ use crate::support::{
     tree, wait_for,
 };
 
-/// Folders of the tree, with about a hundred files each.
-const FOLDERS: &str = "24";
+/// Folders of the tree, with about a hundred files each, unless the environment says otherwise.
+const FOLDERS: u64 = 12;
 /// Rounds of a variant unless the environment says otherwise.
-const KILLS: u64 = 4;
+const KILLS: u64 = 2;
 
 #[test]
 fn a_run_that_is_killed_leaves_the_old_tree_or_the_new_one() {
@@ -249,9 +251,10 @@ impl Range {
         self.arena.project.write(
             "devshell.toml",
             format!(
-                "[[tool]]\nname = \"churn\"\nrun = [\"{}\", \"{}\", \"change\", \"{FOLDERS}\"]\n",
+                "[[tool]]\nname = \"churn\"\nrun = [\"{}\", \"{}\", \"change\", \"{}\"]\n",
                 python(),
-                program.display()
+                program.display(),
+                folders()
             ),
         );
         let old = std::time::SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000);
@@ -267,7 +270,7 @@ impl Range {
         sure(
             &self.arena.project.root,
             python(),
-            &[program.to_str().unwrap(), what, FOLDERS],
+            &[program.to_str().unwrap(), what, &folders()],
         );
     }
 
@@ -307,6 +310,10 @@ fn wait_until(child: &mut Child, holds: impl Fn() -> bool) -> bool {
         std::thread::sleep(Duration::from_micros(100));
     }
     true
+}
+
+fn folders() -> String {
+    number("DEVSHELL_TEST_FOLDERS", FOLDERS).to_string()
 }
 
 fn children(folder: &Path) -> Vec<PathBuf> {
