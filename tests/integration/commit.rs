@@ -2,7 +2,7 @@
 
 use std::process::{Command, Stdio};
 
-use crate::support::{Disk, Project, not_run, wait_for};
+use crate::support::{Disk, Killed, Project, not_run, wait_for};
 
 #[test]
 fn edits_of_other_files_never_refuse_a_run_and_are_kept() {
@@ -187,14 +187,4 @@ fn a_folder_swapped_for_a_symlink_during_the_commit_leads_nowhere() {
         || project.exists("dir") || project.exists("real"),
         "the folder to be there",
     );
-}
-
-/// A process that does not outlive the test.
-struct Killed(std::process::Child);
-
-impl Drop for Killed {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
 }

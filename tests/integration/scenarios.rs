@@ -1,10 +1,10 @@
 //! What people do with a workspace while devshell works in it, for every strategy with a private view.
 
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 
 use crate::support::{
-    Arena, Places, Running, devshell, has, not_run, private_strategies, python, sure, tree, wait_for,
+    Arena, Killed, Places, Running, devshell, has, not_run, private_strategies, python, sure, tree, wait_for,
 };
 
 fn arena(strategy: &'static str) -> Arena {
@@ -176,16 +176,6 @@ fn a_folder_that_became_a_link_comes_back_as_the_link_and_nothing_is_read_throug
             assert_eq!(arena.project.read("dir/file"), "back\n", "{strategy} {target}");
             tree(&outside).same_as(&before).unwrap();
         }
-    }
-}
-
-/// A process that does not outlive the test.
-struct Killed(Child);
-
-impl Drop for Killed {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
     }
 }
 

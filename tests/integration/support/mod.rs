@@ -187,6 +187,16 @@ impl Running {
     }
 }
 
+/// A process that does not outlive the test.
+pub struct Killed(pub Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 /// What a devshell that ended has left.
 #[derive(Debug)]
 pub struct Ran {
