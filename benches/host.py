@@ -312,7 +312,9 @@ def main():
             print(f"{peer}: not available")
     disk = subprocess.run(["stat", "-f", "-c", "%T", PLACE], capture_output=True, text=True).stdout.strip()
     print(f"Linux {os.uname().release}, {os.cpu_count()} cores, uid {os.getuid()}, {disk}, "
-          f"medians of {options.runs} interleaved rounds (slow rows {max(options.runs // 3, 3)})\n")
+          f"medians of {options.runs} interleaved rounds (slow rows {max(options.runs // 3, 3)})")
+    floor = statistics.median(spawn(["/bin/true"]) for _ in range(20))
+    print(f"/bin/true by itself: {floor * 1e3:.2f} ms, which every time below includes\n")
     print("| what | devshell | peer | peer's time | ratio | goal | peak memory |\n|---|---|---|---|---|---|---|")
     needs_trees = any(wanted(name) for name in ("starts", "edits", "staging"))
     trees = {size: tree(size, f"tree-{size}") for size in SIZES} if needs_trees else {}

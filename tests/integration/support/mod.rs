@@ -104,6 +104,8 @@ impl Project {
             "CARGO_HOME",
             "RUSTUP_TOOLCHAIN",
             "DEVSHELL_TEST_BIN",
+            // All tests with one strategy, by hand; those that are about another one say so.
+            "DEVSHELL__VM__HOST__STRATEGY",
         ] {
             if let Some(value) = std::env::var_os(name) {
                 command.env(name, value);
