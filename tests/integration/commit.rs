@@ -1,9 +1,8 @@
 //! All or nothing: what can go wrong between the tools' end and the last rename.
 
-use std::path::Path;
 use std::process::{Command, Stdio};
 
-use crate::support::{Project, is_root, not_run, wait_for};
+use crate::support::{Disk, Killed, Project, not_run, wait_for};
 
 #[test]
 fn edits_of_other_files_never_refuse_a_run_and_are_kept() {
@@ -96,7 +95,7 @@ fn a_read_only_folder_is_written_into_and_stays_read_only() {
 fn a_disk_that_fills_up_during_the_commit_leaves_the_tree_as_it_was() {
     let test = "a_disk_that_fills_up_during_the_commit";
     let project = Project::named("outer");
-    let Some(disk) = SmallDisk::mount(&project.path("disk"), "1m") else {
+    let Some(disk) = Disk::tmpfs(&project.path("disk"), "1m") else {
         return not_run(test, "no tmpfs can be mounted here");
     };
     let root = disk.0.join("project");
@@ -129,7 +128,7 @@ fn a_disk_that_fills_up_during_the_commit_leaves_the_tree_as_it_was() {
 #[test]
 fn cache_and_state_on_another_file_system_make_no_difference() {
     let project = Project::named("outer");
-    let Some(disk) = SmallDisk::mount(&project.path("disk"), "20m") else {
+    let Some(disk) = Disk::tmpfs(&project.path("disk"), "20m") else {
         return not_run("cache_and_state_on_another_file_system", "no tmpfs can be mounted here");
     };
     let root = disk.0.join("project");
@@ -302,39 +301,4 @@ fn a_commit_that_is_killed_is_undone_or_finished_by_the_next_command() {
         }
     }
     assert!(recovered > 0, "no kill came before the commit's end");
-}
-
-/// A process that does not outlive the test.
-struct Killed(std::process::Child);
-
-impl Drop for Killed {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-/// A small tmpfs, unmounted at the end.
-struct SmallDisk(std::path::PathBuf);
-
-impl SmallDisk {
-    fn mount(at: &Path, size: &str) -> Option<Self> {
-        if !is_root() {
-            return None;
-        }
-        std::fs::create_dir_all(at).unwrap();
-        let mounted = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"])
-            .arg(at)
-            .status()
-            .ok()?
-            .success();
-        mounted.then(|| Self(at.canonicalize().unwrap()))
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
-    }
 }

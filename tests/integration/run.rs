@@ -120,7 +120,9 @@ fn the_real_tree_is_not_written_while_tools_run_and_paths_are_the_workspaces_own
 fn in_place_works_on_the_real_tree_also_when_it_fails() {
     let project =
         Project::new("[vm.host]\nstrategy = \"in_place\"\n[[tool]]\nname = \"t\"\nscript = \"echo x > x; exit 4\"\n");
-    project.run().code(4).says("in_place");
+    let mut command = project.command(["run"]);
+    command.env_remove("DEVSHELL__VM__HOST__STRATEGY");
+    crate::support::finish(command).code(4).says("in_place");
     assert_eq!(project.read("x"), "x\n");
 }
 

@@ -1,5 +1,7 @@
 //! A sealed place to run devshell in, and ways to look at what it did.
 
+mod disk;
+mod strategy;
 mod tree;
 
 use std::ffi::OsStr;
@@ -10,6 +12,8 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
+pub use disk::{Disk, own_mounts};
+pub use strategy::{Arena, Places, Random, number, private_strategies, python, say, sure};
 pub use tree::{Tree, tree};
 
 /// No run of a test takes longer than this.
@@ -100,6 +104,8 @@ impl Project {
             "CARGO_HOME",
             "RUSTUP_TOOLCHAIN",
             "DEVSHELL_TEST_BIN",
+            // All tests with one strategy, by hand; those that are about another one say so.
+            "DEVSHELL__VM__HOST__STRATEGY",
         ] {
             if let Some(value) = std::env::var_os(name) {
                 command.env(name, value);
@@ -180,6 +186,16 @@ impl Running {
 
     pub fn end(self) -> Ran {
         wait(self.child)
+    }
+}
+
+/// A process that does not outlive the test.
+pub struct Killed(pub Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }
 

@@ -1,12 +1,12 @@
 //! A tree with everything about it that devshell promises to keep.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
 /// Every path below a folder (itself as ``) and what it is.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Tree(pub BTreeMap<PathBuf, Entry>);
 
 /// One entry: kind, permission bits, time of change in nanoseconds, and bytes or link target.
@@ -62,11 +62,38 @@ impl Tree {
         self
     }
 
+    /// Whether this tree is that one; else the first differences, for a tree of thousands.
+    pub fn same_as(&self, wanted: &Self) -> Result<(), String> {
+        const SHOWN: usize = 8;
+        let paths: BTreeSet<&PathBuf> = self.0.keys().chain(wanted.0.keys()).collect();
+        let mut differences = Vec::new();
+        for path in paths {
+            let (is, should) = (self.0.get(path), wanted.0.get(path));
+            if is != should {
+                differences.push(format!("{path:?} is {}, should be {}", shown(is), shown(should)));
+            }
+        }
+        if differences.is_empty() {
+            return Ok(());
+        }
+        let more = differences.len().saturating_sub(SHOWN);
+        differences.truncate(SHOWN);
+        Err(format!("{}\nand {more} more", differences.join("\n")))
+    }
+
     pub fn get(&self, path: &str) -> &Entry {
         self.0
             .get(Path::new(path))
             .unwrap_or_else(|| panic!("{path} is not there: {self:?}"))
     }
+}
+
+fn shown(entry: Option<&Entry>) -> String {
+    entry.map_or("nothing".to_owned(), |entry| {
+        let start = String::from_utf8_lossy(&entry.content[..entry.content.len().min(24)]).into_owned();
+        let length = entry.content.len();
+        format!("{} {:04o} {} {length} {start:?}", entry.kind, entry.mode, entry.mtime)
+    })
 }
 
 /// One line an entry, so that a failed comparison can be read.
