@@ -109,7 +109,7 @@ impl<'a> View<'a> {
             .unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         assert!(
-            lines.by_ref().map_while(Result::ok).any(|line| line == "ready"),
+            lines.by_ref().map_while(Result::ok).any(|line| line.ends_with("ready")),
             "{first}: {:?}",
             child.wait()
         );
