@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use proptest::prelude::*;
 
 use super::roundtrip::{Bench, snapshot};
-use super::view_bench::{View, shell};
+use super::view_bench::{View, shell, shell_as_in_view};
 
 fn path() -> impl Strategy<Value = String> {
     let name = prop_oneof![Just("a"), Just("a-b"), Just("b"), Just("c\n"), Just(" d")];
@@ -31,12 +31,14 @@ fn deed() -> impl Strategy<Value = String> {
         2 => path().prop_map(|path| format!("rm -rf '{path}'")),
         // A folder of the workspace cannot be renamed in a view, and is copied; what fails halfway is another matter.
         2 => (path(), path()).prop_map(|(from, to)| format!("[ -e '{to}' ] || [ -L '{to}' ] || mv -T '{from}' '{to}'")),
-        1 => (path(), path()).prop_map(|(from, to)| format!("[ -f '{from}' ] && ln '{from}' '{to}'")),
+        1 => (path(), path()).prop_map(|(from, to)| format!("[ -f '{from}' ] && second '{from}' '{to}'")),
     ]
 }
 
-fn script(deeds: &[String]) -> String {
-    let mut script = "exec 2>/dev/null\numask 022\n".to_owned();
+/// An overlay breaks the hard links of what lies below it: between one layer and the next there are none.
+fn script(deeds: &[String], links: bool) -> String {
+    let second = if links { "ln" } else { "cp -pT --update=none" };
+    let mut script = format!("exec 2>/dev/null\numask 022\nsecond() {{ {second} \"$@\"; }}\n");
     for deed in deeds {
         script.push_str(&format!("{{ {deed}; }} || true\n"));
     }
@@ -63,16 +65,16 @@ proptest! {
         let plain = bench.temp.path().join("expected");
         std::fs::create_dir(&plain).unwrap();
         for root in [&bench.real(""), &plain] {
-            shell(root, &script(&tree));
+            shell(root, &script(&tree, false));
         }
         let Some(mut view) = View::begin(&bench) else { return Ok(()) };
         for (number, deeds) in tools.chunks(tools.len().div_ceil(layers).max(1)).enumerate() {
             if number > 0 {
                 view.layer();
             }
-            view.run(&script(deeds));
+            view.run(&script(deeds, layers == 1));
         }
-        shell(&plain, &script(&tools));
+        shell_as_in_view(&plain, &script(&tools, layers == 1));
         let wanted = shape(plain.clone());
         let outcome = view.finish();
         prop_assert!(outcome.is_ok(), "{:?}", outcome);
