@@ -132,7 +132,7 @@ impl Collector<'_> {
         for seen in self.stack.entries(&task.folder, self.cancel)? {
             let name = seen.path.file_name().unwrap_or_default();
             let real = match parent {
-                Some((fd, _)) => child(fd, name).at("look at", self.base.path.join(&seen.path))?,
+                Some((fd, _)) => child(fd, name).map_err(|error| self.unreadable(&seen.path, error))?,
                 None => None,
             };
             if !task.folder.through {
@@ -145,7 +145,7 @@ impl Collector<'_> {
             for name in fs::names(fd).map_err(|error| self.unreadable(path, error))? {
                 if !named.contains(&name) {
                     let below = path.join(&name);
-                    if let Some(real) = child(fd, &name).at("look at", self.base.path.join(&below))? {
+                    if let Some(real) = child(fd, &name).map_err(|error| self.unreadable(&below, error))? {
                         self.gone(&below, &real)?;
                     }
                 }
@@ -330,7 +330,7 @@ impl Collector<'_> {
             };
             for name in names {
                 let path = folder.join(&name);
-                let Some(real) = child(&fd, &name).at("look at", self.base.path.join(&path))? else {
+                let Some(real) = child(&fd, &name).map_err(|error| self.unreadable(&path, error))? else {
                     continue;
                 };
                 if !self.carries(&path, real.kind() == Kind::Dir) {

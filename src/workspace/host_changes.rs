@@ -2,7 +2,7 @@
 //! cannot be is a conflict that leaves the workspace alone.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::roundtrip::{Bench, snapshot};
 use super::view_bench::{View, shell};
@@ -30,11 +30,7 @@ fn run(tool: &str, host: &str, then: &str) -> Option<Vec<(PathBuf, ConflictReaso
             for script in [TREE, tool, host, then] {
                 shell(&expected, script);
             }
-            assert_eq!(
-                shape(&bench.real("").into()),
-                shape(&expected.into()),
-                "{tool} | {host} | {then}"
-            );
+            assert_eq!(shape(&bench.real("")), shape(&expected), "{tool} | {host} | {then}");
             Some(Vec::new())
         }
         Err(CommitError::Conflict { paths }) => {
@@ -51,7 +47,7 @@ fn run(tool: &str, host: &str, then: &str) -> Option<Vec<(PathBuf, ConflictReaso
 }
 
 /// A tree without its times.
-fn shape(root: &PathBuf) -> Vec<(PathBuf, String, String)> {
+fn shape(root: &Path) -> Vec<(PathBuf, String, String)> {
     snapshot(root)
         .into_iter()
         .map(|(path, mode, _, content)| (path, mode, content))

@@ -204,6 +204,8 @@ fn is_opaque(folder: &OwnedFd) -> io::Result<bool> {
 pub(super) fn strip(fd: &OwnedFd) -> io::Result<()> {
     let mut names = fs::attributes(fd)?;
     names.retain(|name| name.as_bytes().starts_with(MARK.as_bytes()));
+    // The kernel's own first, then what was escaped once, and so on: each gets a name that is free by then.
+    names.sort_by_key(|name| (name.as_bytes().starts_with(ESCAPED.as_bytes()), name.len()));
     if names.is_empty() {
         return Ok(());
     }

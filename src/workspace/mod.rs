@@ -4,6 +4,9 @@
 //! comparison gives what is to be done, and only then something is done.
 
 mod beginning;
+#[cfg(test)]
+mod cache_cases;
+mod caches;
 mod collect;
 mod commit;
 mod content;
@@ -25,6 +28,8 @@ mod pull;
 mod push;
 #[cfg(test)]
 mod random_trees;
+#[cfg(test)]
+mod random_views;
 pub mod results;
 #[cfg(test)]
 mod roundtrip;
@@ -43,6 +48,7 @@ use crate::sys::fs::{Kind, Stamp, Stat, Time};
 use crate::vfs::VfsPath;
 
 pub use beginning::Beginning;
+pub use caches::{KeptCaches, keep_caches};
 pub use collect::collect;
 pub use commit::{
     CommitError, CommitReport, Conflict, ConflictReason, Left, RecoverError, Recovered, commit, commit_targets,

@@ -77,7 +77,8 @@ impl<'a> View<'a> {
     pub(super) fn run_around(&self, first: &str, host: impl FnOnce(), then: &str) {
         let (upper, lower) = self.layers.uppers.split_last().unwrap();
         let work = self.place("work", self.layers.uppers.len());
-        let _ = fs::remove_dir_all(&work);
+        let temp = crate::sys::fs::open_dir(self.bench.temp.path()).unwrap();
+        crate::sys::fs::remove_tree(&temp, work.file_name().unwrap()).unwrap();
         fs::create_dir(&work).unwrap();
         let real = self.bench.real("").canonicalize().unwrap();
         let lower: Vec<&str> = lower
@@ -109,7 +110,7 @@ impl<'a> View<'a> {
             .unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         assert!(
-            lines.by_ref().map_while(Result::ok).any(|line| line == "ready"),
+            lines.by_ref().map_while(Result::ok).any(|line| line.ends_with("ready")),
             "{first}: {:?}",
             child.wait()
         );
@@ -162,6 +163,16 @@ fn can_mount() -> bool {
         let _ = fs::metadata(temp.path().join("w/work")).map(|_| chmod(temp.path().join("w/work"), 0o700));
         able
     })
+}
+
+/// Runs a script of a shell in a plain folder, with the rights that it would have in a view of these tests.
+pub(super) fn shell_as_in_view(folder: &std::path::Path, script: &str) {
+    let status = Command::new("unshare")
+        .args([if is_root() { "-m" } else { "-Urm" }, "sh", "-c", script])
+        .current_dir(folder)
+        .status()
+        .unwrap();
+    assert!(status.success(), "{script}");
 }
 
 /// Runs a script of a shell in a plain folder.

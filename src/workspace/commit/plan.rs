@@ -87,20 +87,18 @@ impl Planner<'_> {
             let Some(before) = self.baseline.folder_before(&vfs_path(&self.workspace, folder)?) else {
                 continue;
             };
-            match self.tree.look(folder)? {
+            // One that had gone when the result was collected may lie elsewhere, with all that the result means.
+            let had_gone = before == IndexBaseline::ANOTHER_FOLDER;
+            let reason = match self.tree.look(folder)? {
                 Standing::Entry(stat) if stat.stamp.kind() == Kind::Dir => {
-                    if stat.stamp.ino != before {
-                        self.conflict(folder, ConflictReason::Changed);
-                    }
+                    (stat.stamp.ino != before).then_some(ConflictReason::Changed)
                 }
-                // It may lie elsewhere, with all that the result means.
-                Standing::Entry(_) if before == IndexBaseline::ANOTHER_FOLDER => {
-                    self.conflict(folder, ConflictReason::NoFolder);
-                }
-                Standing::Nothing if before == IndexBaseline::ANOTHER_FOLDER => {
-                    self.conflict(folder, ConflictReason::Missing);
-                }
-                _ => {}
+                Standing::Entry(_) => had_gone.then_some(ConflictReason::NoFolder),
+                Standing::Nothing => had_gone.then_some(ConflictReason::Missing),
+                Standing::NoFolder => None,
+            };
+            if let Some(reason) = reason {
+                self.conflict(folder, reason);
             }
         }
         Ok(())
