@@ -217,11 +217,26 @@ impl Tree for Overlay {
         let report = &pulled.report;
         warn_of_specials(cx, &report.specials, "are not brought back");
         synced(cx, Direction::Pull, [report.files, report.bytes, report.deleted], start);
+        self.bring_caches_home(&stack, cx)?;
         Ok(pulled.baseline)
     }
 }
 
 impl Overlay {
+    /// Caches that were new, or whose place no pattern tells, were written in the layers. They are
+    /// outside the transaction: also a failed run keeps what was compiled.
+    fn bring_caches_home(&self, stack: &Layers, cx: &mut Context) -> Result<(), VmError> {
+        let cancel = cx.cancel;
+        let kept = workspace::keep_caches(stack, &self.rules, &self.folder, &|| cancel.is_raised())?;
+        if let Some(error) = kept.failed.first() {
+            cx.emitter.warn(format!(
+                "what {} cache entries came to could not be kept, the first one because: {error}",
+                kept.failed.len()
+            ));
+        }
+        Ok(())
+    }
+
     fn layer_error(&self, source: io::Error) -> VmError {
         VmError::Sync(SyncError::Io {
             action: "make a further layer in",
