@@ -102,7 +102,7 @@ fn plan(loaded: &Loaded, facts: &Facts, tools: Vec<ToolPlan>) -> Result<Plan, Pl
         workspace_mode: config.vm.workspace_mode.into(),
         eager_start: config.vm.eager_start,
         ready_timeout: limit(config.vm.ready_timeout),
-        ignore: config.workspace.ignore.clone(),
+        ignore: ignore(config, facts),
         cache_dirs: config.workspace.cache_dirs.clone(),
         write_back: match config.workspace.write_back {
             config::WriteBack::OnSuccess => WriteBack::OnSuccess,
@@ -119,6 +119,24 @@ fn plan(loaded: &Loaded, facts: &Facts, tools: Vec<ToolPlan>) -> Result<Plan, Pl
         tools,
         warnings: loaded.warnings.clone(),
     })
+}
+
+/// What is not carried: what the config says, and devshell's own folders where they lie in the
+/// workspace.
+fn ignore(config: &Config, facts: &Facts) -> Vec<String> {
+    let own = [&facts.cache_root, &facts.state_root];
+    let inside = own
+        .into_iter()
+        .filter_map(|root| root.strip_prefix(&facts.workspace).ok()?.to_str());
+    let patterns = inside.filter(|path| !path.is_empty()).map(|path| {
+        let plain = |letter: char| letter.is_alphanumeric() || "/._-".contains(letter);
+        let escaped: String = path
+            .chars()
+            .flat_map(|letter| (!plain(letter)).then_some('\\').into_iter().chain([letter]))
+            .collect();
+        format!("/{escaped}/")
+    });
+    config.workspace.ignore.iter().cloned().chain(patterns).collect()
 }
 
 /// Zero is how the config writes "none".

@@ -116,7 +116,7 @@ fn results_are_listed_shown_and_dropped_and_at_most_three_stay() {
 
 #[test]
 fn clean_removes_what_is_left_and_never_a_kept_result() {
-    let project = Project::new("");
+    let project = Project::new("[vm.host]\nstrategy = \"copy\"\n");
     let ran = project.devshell(&["exec", "--", "sh", "-c", "echo x > x; exit 1"]);
     let id = ran.code(1).kept().to_owned();
     let staged = || tree(&project.beside("cache")).0.len();

@@ -146,7 +146,7 @@ fn a_run_id_that_was_left_over_takes_nothing_away() {
     crate::support::finish(command)
         .code(1)
         .says("DEVSHELL_RUN_ID")
-        .says("copy");
+        .says("isolation view");
     assert!(!project.exists("half"));
 }
 

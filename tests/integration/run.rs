@@ -128,7 +128,7 @@ fn in_place_works_on_the_real_tree_also_when_it_fails() {
 
 #[test]
 fn a_second_run_carries_nothing_that_did_not_change_and_sees_every_edit() {
-    let project = Project::new("[[tool]]\nname = \"t\"\nscript = \"cat a b\"\n");
+    let project = Project::new("[vm.host]\nstrategy = \"copy\"\n[[tool]]\nname = \"t\"\nscript = \"cat a b\"\n");
     project.write("a", "a1\n");
     project.write("b", "b1\n");
     // What is younger than a tick of the file system's clock would be carried twice, to be sure.
@@ -329,10 +329,21 @@ fn a_run_with_nothing_due_prepares_nothing() {
 
 #[test]
 fn cache_folders_are_used_and_not_carried() {
-    let project = Project::new(
-        "[workspace]\ncache_dirs = [\"target/\"]\n[[tool]]\nname = \"t\"\nscript = \"mkdir -p target; echo x >> target/cache; wc -l < target/cache; test ! -e fail\"\n",
-    );
-    project.write("target/host", "the host's own");
+    for strategy in ["overlay", "copy"] {
+        for there in [true, false] {
+            cache_folders(strategy, there);
+        }
+    }
+}
+
+fn cache_folders(strategy: &str, there: bool) {
+    let project = Project::new(&format!(
+        "[vm.host]\nstrategy = \"{strategy}\"\n{}",
+        "[workspace]\ncache_dirs = [\"target/\"]\n[[tool]]\nname = \"t\"\nscript = \"mkdir -p target; echo x >> target/cache; wc -l < target/cache; test ! -e fail\"\n"
+    ));
+    if there {
+        project.write("target/host", "the host's own");
+    }
     project.write("fail", "");
     assert_eq!(project.run().code(1).out().trim(), "1");
     std::fs::remove_file(project.path("fail")).unwrap();
@@ -341,7 +352,9 @@ fn cache_folders_are_used_and_not_carried() {
         "2",
         "a failed run keeps what was compiled"
     );
-    assert!(!project.exists("target/cache") && project.exists("target/host"));
+    // An overlay uses the real folder, a copy has one of its own.
+    assert_eq!(project.exists("target/cache"), strategy == "overlay");
+    assert_eq!(project.exists("target/host"), there);
 }
 
 #[test]

@@ -215,6 +215,10 @@ fn a_folder_exchanged_for_a_link_all_the_time_leads_no_commit_and_no_copy_outsid
         // Only what lies behind a real folder is written: the tool itself must not go through the link.
         let tool = "for d in dir link; do [ -L $d ] || for i in 1 2 3 4 5; do echo tool > $d/f$i; rm -f $d/f1$i; \
                     echo tool > $d/sub/n$i; done; done; exit 0";
+        // The tools of an overlay see each exchange as it happens, and would follow the link themselves.
+        if strategy == "overlay" {
+            continue;
+        }
         for round in 0..12 {
             let keep = if round % 4 == 3 { "never" } else { "on_success" };
             let ran = arena.devshell("exec", &["--write-back", keep, "--", "sh", "-c", tool]);

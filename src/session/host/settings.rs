@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use tempfile::env as temporary;
+
 use crate::plan::{HostPlan, Plan, Require, Strategy};
 use crate::session::VmError;
 use crate::workspace::Rules;
@@ -84,7 +86,7 @@ impl Default for HostSettings {
             require: Require::None,
             cache: None,
             staging: StagingPlace::Temporary,
-            view_places: vec![ViewPlace::shared(tempfile::env::temp_dir())],
+            view_places: vec![ViewPlace::shared(temporary::temp_dir())],
             view_name: "devshell".to_owned(),
             own_folders: Vec::new(),
             no_copy: None,

@@ -137,7 +137,9 @@ pub fn recover(area: &Path, target: &Path) -> Result<Option<Recovered>, RecoverE
         let one = match state {
             Some(State::Kept) => continue,
             None => {
-                place.open(false)?.remove().at("remove", folder)?;
+                // What cannot be removed, such as another user's files in a folder that a tool has
+                // deleted, is in nobody's way.
+                let _ = place.open(false)?.remove();
                 continue;
             }
             Some(state) => recover_one(place, state, root.as_ref(), target)?,
@@ -180,7 +182,7 @@ fn recover_one(place: Place, state: State, root: Option<&OwnedFd>, target: &Path
     if state == State::Committed {
         journal.discard_beside(&tree).at("clear up in", target)?;
         let entries = journal.entries();
-        work.remove().at("remove", &folder)?;
+        let _ = work.remove();
         return Ok(Recovered {
             finished: true,
             entries,

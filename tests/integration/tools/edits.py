@@ -213,7 +213,7 @@ class Edit:
 
     def move_folder(self):
         if not self.free.startswith(self.folder + b"/"):
-            shutil.move(self.folder, self.free)
+            shutil.move(os.fsdecode(self.folder), os.fsdecode(self.free))
 
     def copy_folder(self):
         if not self.free.startswith(self.folder + b"/") and len(self.files) < 400:
