@@ -259,6 +259,19 @@ pub(crate) fn set_owner_fd(fd: impl AsFd, uid: u32, gid: u32) -> io::Result<()> 
     )?)
 }
 
+/// Whether the caller may change a folder's content, by its permissions, attributes and mount.
+pub(crate) fn may_write(dir: impl AsFd, name: &OsStr) -> io::Result<bool> {
+    use rustix::io::Errno;
+    let flags = AtFlags::EACCESS | AtFlags::SYMLINK_NOFOLLOW;
+    match rustix::fs::accessat(dir, name, rustix::fs::Access::WRITE_OK, flags) {
+        Ok(()) => Ok(true),
+        Err(Errno::ACCESS | Errno::PERM | Errno::ROFS) => Ok(false),
+        // A kernel that cannot tell: the commit itself finds out.
+        Err(Errno::NOSYS | Errno::INVAL) => Ok(true),
+        Err(error) => Err(error.into()),
+    }
+}
+
 /// Effective user and group of this process.
 pub(crate) fn caller() -> (u32, u32) {
     (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw())

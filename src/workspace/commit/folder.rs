@@ -51,13 +51,18 @@ impl WorkFolder {
         };
         let (name, parent_path) = (make(), if same { area } else { target });
         let name = name.at("make a work folder in", parent_path)?;
+        let taken = (!same).then(|| name.clone());
         let at = Place {
             parent: if same { area_fd.try_clone() } else { root.try_clone() }.at("open", parent_path)?,
             parent_path: parent_path.to_owned(),
             name,
-            inside: (!same).then_some(Some(area_fd)),
+            inside: (!same).then_some(Some(area_fd.try_clone().at("open", area)?)),
         };
-        at.open(true)
+        at.open(true).inspect_err(|_| {
+            if let Some(name) = &taken {
+                inside::take_back(root, target, &area_fd, name);
+            }
+        })
     }
 
     pub(super) fn path(&self) -> PathBuf {
@@ -108,8 +113,16 @@ impl WorkFolder {
         }
     }
 
-    /// Removes it with all that is in it.
+    /// Removes it with all that is in it. Where something cannot be removed, the rest is of no
+    /// commit any more.
     pub(super) fn remove(self) -> io::Result<()> {
+        let work = self.fd.try_clone()?;
+        self.remove_all().inspect_err(|_| {
+            let _ = fs::remove_tree(&work, State::Committed.file());
+        })
+    }
+
+    fn remove_all(self) -> io::Result<()> {
         // First: without it the rest is of no worth, whoever finds it.
         fs::remove_tree(&self.fd, State::Applying.file())?;
         for part in [OsStr::new("new"), OsStr::new("old"), OsStr::new(ORIGINALS)] {

@@ -124,10 +124,27 @@ pub(super) fn make(root: &OwnedFd, target: &Path, area: &OwnedFd) -> io::Result<
     let note = Inside::of(target, root, &name)?;
     note.write(area)?;
     note.unnoticed(root, || fs::make_dir(root, &name, 0o700))?;
-    let folder = fs::open_child_dir(root, &name)?;
-    let marker = fs::create_file(&folder, OsStr::new(MARKER), 0o600)?;
-    fs::write_all(&marker, MARKER_TEXT)?;
-    Ok(name)
+    let mark = || {
+        let folder = fs::open_child_dir(root, &name)?;
+        let marker = fs::create_file(&folder, OsStr::new(MARKER), 0o600)?;
+        fs::write_all(&marker, MARKER_TEXT)
+    };
+    match mark() {
+        Ok(()) => Ok(name),
+        Err(error) => {
+            take_back(root, target, area, &name);
+            Err(error)
+        }
+    }
+}
+
+/// Removes a work folder that could not be made whole, such as on a disk that is full.
+pub(super) fn take_back(root: &OwnedFd, target: &Path, area: &OwnedFd, name: &OsStr) {
+    // What cannot be removed now is found by its marker or its note.
+    let _ = Inside::of(target, root, name).and_then(|note| {
+        note.unnoticed(root, || fs::remove_tree(root, name))?;
+        fs::remove_tree(area, OsStr::new(NOTE))
+    });
 }
 
 /// Removes a work folder whose content is gone but for the marker.

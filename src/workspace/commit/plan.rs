@@ -42,6 +42,7 @@ pub(super) fn plan(
         handled: BTreeSet::new(),
         checked: HashSet::new(),
         change: 0,
+        stuck: 0,
     };
     for (number, (path, node)) in vfs.changes().enumerate() {
         stop_if(cancel)?;
@@ -75,6 +76,8 @@ pub(super) struct Planner<'a> {
     checked: HashSet<PathBuf>,
     /// The number of the change that is being planned.
     change: u32,
+    /// How many of the folders that are to go have content that the caller may not delete.
+    stuck: usize,
 }
 
 impl Planner<'_> {
@@ -250,6 +253,8 @@ impl Planner<'_> {
     fn delete_dir(&mut self, relative: &Path, now: &Stamp) -> Result<bool, SyncError> {
         stop_if(self.cancel)?;
         let (mark, mut whole) = (self.trash.len(), true);
+        let stuck_before = self.stuck;
+        self.stuck += usize::from(self.is_stuck(relative, now)?);
         let known = self.baseline.before(&vfs_path(&self.workspace, relative)?);
         if known.is_none_or(|known| (known.kind(), known.mode(), known.ino) != (Kind::Dir, now.mode(), now.ino)) {
             self.conflict(relative, changed_or_appeared(known.as_ref()));
@@ -259,11 +264,29 @@ impl Planner<'_> {
             whole &= self.delete_unlisted(&relative.join(name))?;
         }
         if whole {
-            self.trash.truncate(mark);
+            // What the caller may not delete must not be moved away either: it could not be got
+            // rid of. Leaf by leaf the commit meets that, and is undone.
+            if self.stuck == stuck_before {
+                self.trash.truncate(mark);
+            }
             self.push_trash(relative, now);
             self.planned.deleted += 1;
         }
         Ok(whole)
+    }
+
+    /// Whether the caller could not delete what is in a folder, however it sets its permissions.
+    fn is_stuck(&self, relative: &Path, now: &Stamp) -> Result<bool, SyncError> {
+        let (caller, _) = fs::caller();
+        let can_be_opened = now.uid == caller && now.mode() & 0o300 != 0o300;
+        if can_be_opened {
+            return Ok(false);
+        }
+        let may = || {
+            let (parent, name) = self.tree.parent(relative)?;
+            fs::may_write(&*parent, name)
+        };
+        Ok(!may().at("look at", self.tree.full(relative))?)
     }
 
     /// Plans the deletion of what a walk of the workspace met; `false` when it stays.
