@@ -189,14 +189,13 @@ impl<'a> Judge<'a> {
         }
     }
 
-    /// Whether an entry stood at the beginning where nothing stands now, so that it is the host that removed it.
-    /// `copied_up`: what the view has there once came from the workspace, from this path or another. `parent` is the
-    /// folder that held it.
-    pub(super) fn is_lost(&self, path: &Path, copied_up: bool, parent: &Stamp) -> bool {
+    /// Whether an entry stood at the beginning where nothing stands now, so that it is the host that removed it;
+    /// `None`: it did if what the view has there once came from the workspace. `parent` is the folder that held it.
+    pub(super) fn is_lost(&self, path: &Path, parent: &Stamp) -> Option<bool> {
         match (first_name(path), &self.beginning.listing) {
-            (Some(name), Some(then)) => then.contains_key(name),
+            (Some(name), Some(then)) => Some(then.contains_key(name)),
             // Without a change of the folder nothing can have gone from it: a tool gave the file this name.
-            _ => copied_up && self.is_touched(parent),
+            _ => (!self.is_touched(parent)).then_some(false),
         }
     }
 
@@ -248,7 +247,7 @@ mod tests {
     fn nothing_is_believed_when_the_clock_was_set_back() {
         let temp = tempfile::tempdir().unwrap();
         std::fs::write(temp.path().join("f"), "x").unwrap();
-        let mut beginning = Beginning::note(temp.path(), temp.path()).unwrap();
+        let mut beginning = crate::workspace::view_bench::settled(temp.path(), temp.path());
         let root = fs::open_dir(temp.path()).unwrap();
         let file = fs::stat_at(&root, "f".as_ref()).unwrap().stamp;
         let judged = |beginning: &Beginning| Judge::new(beginning, &root).unwrap().entry(Path::new("f"), &file);

@@ -120,11 +120,11 @@ impl Keeper<'_> {
                 self.kept.removed += u64::from(there.is_some());
                 Ok(())
             }),
-            Sight::Leaf { layer, stamp, .. } => {
+            Sight::Leaf { layer, stamp } => {
                 let placed = self.leaf(parent, name, layer, path, &stamp);
                 return self.note(placed);
             }
-            Sight::Folder { stamp, folder, .. } => return self.folder(parent, name, &folder, &stamp),
+            Sight::Folder { stamp, folder } => return self.folder(parent, name, &folder, &stamp),
         };
         self.note(done.at("delete", full))
     }

@@ -165,17 +165,10 @@ impl Collector<'_> {
                     self.vfs.insert(self.at(&path)?, Node::Deleted);
                 }
             }
-            Sight::Leaf {
-                layer,
-                stamp,
-                copied_up,
-            } => {
+            Sight::Leaf { layer, stamp } => {
                 if !self.carries(&path, false) {
                     return Ok(());
                 }
-                let lost = real.is_none()
-                    && task.folder.through
-                    && parent.is_some_and(|parent| self.judge.is_lost(&path, copied_up, parent));
                 if stamp.kind() == Kind::Special {
                     self.report.specials.push(path.clone());
                     // Another mode or time of the same FIFO is not carried, nor is the FIFO deleted.
@@ -184,15 +177,18 @@ impl Collector<'_> {
                     }
                     return Ok(());
                 }
+                let lost = match (&real, parent) {
+                    (None, Some(parent)) if task.folder.through => match self.judge.is_lost(&path, parent) {
+                        Some(lost) => lost,
+                        None => self.stack.is_copied_up(&path, seen.lowest)?,
+                    },
+                    _ => false,
+                };
                 self.leaf(&path, layer, &stamp, real.as_ref(), lost)?;
             }
-            Sight::Folder {
-                stamp,
-                copied_up,
-                folder,
-            } => {
+            Sight::Folder { stamp, folder } => {
                 if self.carries(&path, true) {
-                    self.subfolder(task, parent, real, (&stamp, copied_up), folder)?;
+                    self.subfolder(task, parent, real, (&stamp, seen.lowest), folder)?;
                 }
             }
         }
@@ -251,7 +247,7 @@ impl Collector<'_> {
         task: &Task,
         parent: Option<&Stamp>,
         real: Option<Stamp>,
-        (now, copied_up): (&Stamp, bool),
+        (now, lowest): (&Stamp, (usize, Kind)),
         folder: Folder,
     ) -> Result<(), SyncError> {
         let at = self.at(&folder.path)?;
@@ -281,7 +277,11 @@ impl Collector<'_> {
                 }
                 Real::Folder(real)
             }
-            (_, _) if folder.through && copied_up && !matches!(task.real, Real::Nothing) => {
+            (_, _)
+                if folder.through
+                    && !matches!(task.real, Real::Nothing)
+                    && self.stack.is_copied_up(&folder.path, lowest)? =>
+            {
                 self.baseline.folders.insert(at, IndexBaseline::ANOTHER_FOLDER);
                 Real::Lost
             }

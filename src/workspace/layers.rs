@@ -51,23 +51,17 @@ pub(super) struct Folder {
 pub(super) struct Seen {
     pub(super) path: PathBuf,
     pub(super) sight: Sight,
+    /// The lowest layer that has the path, and what it has there.
+    pub(super) lowest: (usize, Kind),
 }
 
 pub(super) enum Sight {
     /// Nothing; what lies below does not show.
     Nothing,
     /// A file, a link or a special file.
-    Leaf {
-        layer: usize,
-        stamp: Stamp,
-        copied_up: bool,
-    },
+    Leaf { layer: usize, stamp: Stamp },
     /// A folder.
-    Folder {
-        stamp: Stamp,
-        copied_up: bool,
-        folder: Folder,
-    },
+    Folder { stamp: Stamp, folder: Folder },
 }
 
 impl<'a> Stack<'a> {
@@ -130,9 +124,10 @@ impl<'a> Stack<'a> {
         for (name, places) in found {
             stop_if(cancel)?;
             let path = folder.path.join(name);
-            if !self.hidden.contains(path.as_path()) {
+            if let (Some((lowest, stat)), false) = (places.first(), self.hidden.contains(path.as_path())) {
+                let lowest = (*lowest, stat.stamp.kind());
                 let sight = self.sight(folder, &path, &places)?;
-                entries.push(Seen { path, sight });
+                entries.push(Seen { path, sight, lowest });
             }
         }
         Ok(entries)
@@ -147,18 +142,8 @@ impl<'a> Stack<'a> {
             return Ok(Sight::Nothing);
         }
         let stamp = stat.stamp;
-        // What an upper layer has copied up from another one comes from the workspace only if that one's does.
-        let from_workspace = |layer: usize, kind| match kind {
-            Kind::File | Kind::Dir => self.is_copied_up(layer, path, kind).at("read", self.full(layer, path)),
-            Kind::Symlink | Kind::Special => Ok(false),
-        };
-        let lowest = places.first().map_or((top, stat), |place| *place);
         if stamp.kind() != Kind::Dir {
-            return Ok(Sight::Leaf {
-                layer: top,
-                stamp,
-                copied_up: from_workspace(lowest.0, lowest.1.stamp.kind())?,
-            });
+            return Ok(Sight::Leaf { layer: top, stamp });
         }
         let (mut members, mut through) = (Vec::new(), parent.through);
         for (layer, stat) in places.iter().rev() {
@@ -175,7 +160,6 @@ impl<'a> Stack<'a> {
         members.reverse();
         Ok(Sight::Folder {
             stamp,
-            copied_up: from_workspace(lowest.0, lowest.1.stamp.kind())?,
             folder: Folder {
                 path: path.to_owned(),
                 members,
@@ -184,14 +168,23 @@ impl<'a> Stack<'a> {
         })
     }
 
-    fn is_copied_up(&self, layer: usize, path: &Path, kind: Kind) -> io::Result<bool> {
-        let fd = if kind == Kind::Dir {
-            fs::open_beneath_forced(self.root_of(layer), path)?
-        } else {
-            let (dir, name) = crate::vfs::open_parent(self.root_of(layer), path)?;
-            fs::open_file_forced(&dir, name)?
+    /// Whether what the view has at a path came from the workspace once, from there or from another path. What an upper
+    /// layer has copied up from another one did so only if that one's did: `lowest` of [`Seen`] tells.
+    pub(super) fn is_copied_up(&self, path: &Path, (layer, kind): (usize, Kind)) -> Result<bool, SyncError> {
+        let open = || match kind {
+            Kind::Dir => fs::open_beneath_forced(self.root_of(layer), path),
+            _ => {
+                let (dir, name) = crate::vfs::open_parent(self.root_of(layer), path)?;
+                fs::open_file_forced(&dir, name)
+            }
         };
-        Ok(fs::attributes(&fd)?.iter().any(|name| name == "user.overlay.origin"))
+        if !matches!(kind, Kind::File | Kind::Dir) {
+            return Ok(false);
+        }
+        let names = open()
+            .and_then(|fd| fs::attributes(&fd))
+            .at("read", self.full(layer, path))?;
+        Ok(names.iter().any(|name| name == "user.overlay.origin"))
     }
 }
 

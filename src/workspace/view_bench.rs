@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::fs::MetadataExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
@@ -38,7 +38,7 @@ impl<'a> View<'a> {
         let mut view = Self {
             bench,
             layers: Layers::default(),
-            beginning: Beginning::note(&bench.real(""), bench.temp.path()).unwrap(),
+            beginning: settled(&bench.real(""), bench.temp.path()),
         };
         view.layer();
         Some(view)
@@ -146,6 +146,16 @@ impl Drop for View<'_> {
     }
 }
 
+/// A beginning that tells what was before apart from what comes after, also where times are whole seconds.
+pub(super) fn settled(workspace: &Path, place: &Path) -> Beginning {
+    let beginning = Beginning::note(workspace, place).unwrap();
+    if !beginning.is_coarse() {
+        return beginning;
+    }
+    std::thread::sleep(std::time::Duration::from_millis(1100));
+    Beginning::note(workspace, place).unwrap()
+}
+
 /// Whether a child process can mount an overlay here.
 fn can_mount() -> bool {
     static CAN: OnceLock<bool> = OnceLock::new();
@@ -166,7 +176,7 @@ fn can_mount() -> bool {
 }
 
 /// Runs a script of a shell in a plain folder, with the rights that it would have in a view of these tests.
-pub(super) fn shell_as_in_view(folder: &std::path::Path, script: &str) {
+pub(super) fn shell_as_in_view(folder: &Path, script: &str) {
     let status = Command::new("unshare")
         .args([if is_root() { "-m" } else { "-Urm" }, "sh", "-c", script])
         .current_dir(folder)
@@ -176,7 +186,7 @@ pub(super) fn shell_as_in_view(folder: &std::path::Path, script: &str) {
 }
 
 /// Runs a script of a shell in a plain folder.
-pub(super) fn shell(folder: impl AsRef<std::path::Path>, script: &str) {
+pub(super) fn shell(folder: impl AsRef<Path>, script: &str) {
     let status = Command::new("sh")
         .args(["-ec", script])
         .current_dir(folder)
