@@ -95,6 +95,12 @@ impl Overlay {
         }
         through.extend(private);
         let beginning = Beginning::note(folder, run.path()).map_err(|error| NoOverlay::Failed(error.into()))?;
+        if beginning.is_coarse() {
+            cx.emitter.warn(
+                "the workspace's file system keeps whole seconds only: what the host changed just before the run \
+                 may count as changed during it",
+            );
+        }
         let mut overlay = Self {
             run: Arc::new(run),
             layers: 0,
