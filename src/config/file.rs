@@ -58,13 +58,12 @@ pub(super) fn read(path: &Path, cwd: &Path) -> Result<SourceText, ConfigError> {
     if let Err(source) = result {
         return Err(unreadable(path, source));
     }
-    let source = |text: String| SourceText {
-        holder: Holder::File {
+    let source = |text: String| {
+        let holder = Holder::File {
             path: path.to_owned(),
             shown: path.strip_prefix(cwd).unwrap_or(path).display().to_string(),
-        },
-        text,
-        base: path.parent().unwrap_or(cwd).to_owned(),
+        };
+        SourceText::new(holder, text, path.parent().unwrap_or(cwd))
     };
     if bytes.len() as u64 > LARGEST {
         let place = Place {
@@ -89,7 +88,10 @@ pub(super) fn read(path: &Path, cwd: &Path) -> Result<SourceText, ConfigError> {
             format!("the file is not UTF-8: byte 0x{byte:02x} at offset {at}"),
             place,
         )
-        .help("save it as UTF-8");
+        .help(match error.as_bytes() {
+            [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => "it is UTF-16: save it as UTF-8",
+            _ => "save it as UTF-8",
+        });
         ConfigError::Invalid(vec![fault])
     })
 }

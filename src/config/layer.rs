@@ -10,7 +10,7 @@ use toml::de::{DeTable, DeValue};
 use super::decode::Decoder;
 use super::fault::Fault;
 use super::keypath::Target;
-use super::schema::{Kind, PROFILE, ROOT};
+use super::schema::{Kind, PROFILE, ROOT, USER};
 use super::source::{Place, Rank, SourceText};
 use super::tools::exclude;
 
@@ -21,8 +21,8 @@ pub(super) struct Layer {
     /// As messages of figment would call it.
     pub(super) name: String,
     pub(super) values: Dict,
-    /// Dotted key, place, value as TOML.
-    pub(super) origins: Vec<(String, Place, String)>,
+    /// Dotted key, place, value as TOML unless it is a secret.
+    pub(super) origins: Vec<(String, Place, Option<String>)>,
 }
 
 impl Provider for Layer {
@@ -60,12 +60,16 @@ pub(super) fn of_file(
     let mut base = Decoder::new(Arc::clone(source));
     base.whole = errors.is_empty();
     let root = document.get_ref();
-    let values = root_values(&mut base, ROOT, root, tools);
+    let values = if rank == Rank::User {
+        base.table(USER, root, "")
+    } else {
+        root_values(&mut base, ROOT, root, tools)
+    };
 
     let mut profiles = Vec::new();
     let mut profile = None;
     let mut faults = std::mem::take(&mut base.faults);
-    if let Some(value) = root.get("profile") {
+    if let Some(value) = root.get("profile").filter(|_| rank != Rank::User) {
         if let DeValue::Table(table) = value.get_ref() {
             for (name, value) in table {
                 let mut decoder = Decoder::new(Arc::clone(source));
@@ -77,7 +81,11 @@ pub(super) fn of_file(
                     continue;
                 };
                 profiles.push(name.get_ref().to_string());
-                let mut known = tools.clone();
+                // Without tools of its own it needs none of the others.
+                let mut known = match table.contains_key("tool") || chosen == Some(name.get_ref().as_ref()) {
+                    true => tools.clone(),
+                    false => Vec::new(),
+                };
                 let values = root_values(&mut decoder, PROFILE, table, &mut known);
                 faults.append(&mut decoder.faults);
                 if chosen == Some(name.get_ref().as_ref()) {
@@ -234,15 +242,16 @@ fn read(decoder: &mut Decoder, kind: Kind, path: &str, reading: Reading) -> Opti
             Err(error) => {
                 // A value that does not even start like TOML is a misunderstanding, not a slip.
                 let meant = text.starts_with(['[', '{', '"', '\'']);
+                if !meant && matches!(kind, Kind::Texts(_) | Kind::Argv) {
+                    // As if it stood in quotes in a file, which says how it is written.
+                    return decoder.value(kind, &Spanned::new(whole, DeValue::String(text.into())), path);
+                }
                 let (message, span) = if meant {
                     (error.message().to_owned(), error.span().unwrap_or(whole))
                 } else {
                     (format!("found `{text}`"), whole)
                 };
-                let fault = decoder.fault(format!("`{path}` must be {}: {message}", kind.expected()), span, path);
-                if !meant && matches!(kind, Kind::Texts(_) | Kind::Argv) {
-                    fault.help.push(format!("as a list: [{text:?}]"));
-                }
+                decoder.fault(format!("`{path}` must be {}: {message}", kind.expected()), span, path);
                 None
             }
         },
