@@ -196,7 +196,7 @@ impl Decoder {
                     item.span(),
                     path,
                 );
-                fault.help.extend(quoted(item.get_ref()));
+                fault.help.extend(hints::quoted(item.get_ref()));
                 None
             };
             texts = texts.zip(text).map(|(mut texts, text)| {
@@ -226,30 +226,12 @@ impl Decoder {
 
     fn wrong_type(&mut self, kind: Kind, value: &Spanned<DeValue<'_>>, path: &str) {
         let found = describe(value.get_ref());
-        let message = format!("`{path}` must be {}, found {found}", kind.expected());
-        let help = match (kind, value.get_ref()) {
-            (Kind::Duration, DeValue::Integer(number)) => Some(format!("with its unit: \"{number}s\"")),
-            (Kind::Size, DeValue::Integer(number)) => Some(format!("with its unit: \"{number}GiB\"")),
-            (Kind::Argv, DeValue::String(command)) => {
-                let words: Vec<String> = command.split_whitespace().map(|word| format!("{word:?}")).collect();
-                let list = format!("no shell reads it; as a list: [{}]", words.join(", "));
-                Some(if path.starts_with("tool") {
-                    format!("{list}, or `script = {command:?}`")
-                } else {
-                    list
-                })
-            }
-            (Kind::Texts(_), DeValue::String(item)) => Some(format!("as a list: [{item:?}]")),
-            (Kind::Text(_), other) => quoted(other).filter(|_| !secret::hides(path, "")),
-            (Kind::Bool, DeValue::String(word)) if matches!(word.as_ref(), "true" | "false") => {
-                Some(format!("without quotes: {word}"))
-            }
-            (Kind::Int(..), DeValue::String(number)) if number.parse::<i64>().is_ok() => {
-                Some(format!("without quotes: {number}"))
-            }
-            (Kind::Tools, DeValue::Table(_)) => Some("with double brackets: `[[tool]]`".into()),
-            _ => None,
+        let what = match (kind, path) {
+            (Kind::Table(keys), "tool") if std::ptr::eq(keys, TOOL) => "an entry of `tool`".into(),
+            _ => format!("`{path}`"),
         };
+        let message = format!("{what} must be {}, found {found}", kind.expected());
+        let help = hints::for_type(kind, value.get_ref(), path);
         let fault = self.fault(message, value.span(), path);
         fault.help.extend(help);
     }
@@ -279,17 +261,6 @@ impl Decoder {
     /// Notes a value that is of the wrong type as a whole.
     pub(super) fn not_a(&mut self, kind: Kind, value: &Spanned<DeValue<'_>>, path: &str) {
         self.wrong_type(kind, value, path);
-    }
-}
-
-/// A number or a truth value that should have been a string.
-fn quoted(value: &DeValue<'_>) -> Option<String> {
-    match value {
-        DeValue::Integer(number) => Some(format!("in quotes: \"{number}\"")),
-        DeValue::Float(number) => Some(format!("in quotes: \"{number}\"")),
-        DeValue::Boolean(bool) => Some(format!("in quotes: \"{bool}\"")),
-        DeValue::Datetime(time) => Some(format!("in quotes: \"{time}\"")),
-        DeValue::String(_) | DeValue::Array(_) | DeValue::Table(_) => None,
     }
 }
 

@@ -225,7 +225,10 @@ pub(super) fn clean(text: &str) -> String {
     let length = text.chars().count();
     for (at, char) in secret::blot(text).chars().enumerate() {
         if length <= HEAD + TAIL || at < HEAD || at + TAIL >= length {
-            push(&mut out, char);
+            match char {
+                '\n' => out.push_str("\\n"),
+                char => push(&mut out, char),
+            }
         } else if at == HEAD {
             out.push_str(" ... ");
         }

@@ -1,6 +1,9 @@
-//! What was probably meant by a key that is none.
+//! What was probably meant by a key that is none, or by a value of the wrong type.
 
-use super::schema::{Key, Kind, ROOT, TOOL, USER, find, nearest};
+use toml::de::DeValue;
+
+use super::schema::{Key, Kind, PROFILE, ROOT, TOOL, USER, find, nearest};
+use super::secret;
 
 /// What other tools call it, and what it is called here.
 const CALLED: &[(&str, &str)] = &[
@@ -20,8 +23,6 @@ const CALLED: &[(&str, &str)] = &[
     ("exec", "run"),
     ("if", "when"),
     ("ignore_errors", "continue_on_error"),
-    ("job", "tool"),
-    ("jobs", "tool"),
     ("keep_going", "fail_fast"),
     ("provider", "backend"),
     ("ram", "memory"),
@@ -47,41 +48,122 @@ pub(super) fn for_unknown(keys: &'static [Key], wrong: &str) -> Vec<String> {
             "put it into the project's devshell.toml: what is run, and on what, is the same for all its users".into(),
         ];
     }
-    let called = CALLED.iter().find(|(other, _)| *other == snake).map(|(_, name)| *name);
-    let near = nearest(wrong, keys.iter().map(|key| key.name));
-    let mut help = Vec::new();
-    if let Some(name) = called.filter(|name| find(keys, name).is_some()).or(near) {
-        help.push(format!("did you mean `{name}`?"));
+    if std::ptr::eq(keys, PROFILE) && wrong == "profile" {
+        return vec!["a profile holds no profiles: head it `[profile.NAME]`, beside this one".into()];
     }
-    // The exact name in another table; under its name here only where this table has none of it.
-    let other = [
-        Some(wrong),
-        Some(snake.as_str()),
-        called.filter(|name| find(keys, name).is_none()),
-    ];
-    help.extend(other.into_iter().flatten().find_map(|name| elsewhere(keys, name)));
+    let called = CALLED.iter().find(|(other, _)| *other == snake).map(|(_, name)| *name);
+    let here = called.and_then(|name| find(keys, name));
+    // At the top level, the table `run` is not what another runner's `cmd` is.
+    if let Some(key) = here.filter(|key| !(std::ptr::eq(keys, ROOT) && key.name == "run")) {
+        return vec![match key.kind {
+            Kind::Tools => "did you mean `[[tool]]`?".into(),
+            _ => format!("did you mean `{}`?", key.name),
+        }];
+    }
+    let near = nearest(wrong, keys.iter().map(|key| key.name));
+    let mut help: Vec<String> = near.into_iter().map(|near| format!("did you mean `{near}`?")).collect();
+    let names = [Some(wrong), Some(snake.as_str()), called];
+    help.extend(names.into_iter().flatten().find_map(|name| elsewhere(keys, name)));
     help
+}
+
+/// Help for a value of the wrong type.
+pub(super) fn for_type(kind: Kind, value: &DeValue<'_>, path: &str) -> Option<String> {
+    let of_tool = path.starts_with("tool");
+    Some(match (kind, value) {
+        (Kind::Duration, DeValue::Integer(number)) => format!("with its unit: \"{number}s\""),
+        (Kind::Size, DeValue::Integer(number)) => format!("with its unit: \"{number}GiB\""),
+        (Kind::Argv, DeValue::String(command)) => {
+            let words: Vec<String> = command.split_whitespace().map(|word| format!("{word:?}")).collect();
+            let list = format!("no shell reads it; as a list: [{}]", words.join(", "));
+            if of_tool {
+                format!("{list}, or `script = {command:?}`")
+            } else {
+                list
+            }
+        }
+        (Kind::Texts(_), DeValue::String(item)) => format!("as a list: [{item:?}]"),
+        (Kind::Text(_), DeValue::Array(lines)) if path.ends_with(".script") => {
+            let lines: Option<Vec<&str>> = lines.iter().map(|line| line.get_ref().as_str()).collect();
+            format!("as one string: {:?}", lines?.join("\n"))
+        }
+        (Kind::Text(_), _) if secret::hides(path, "") => return None,
+        (Kind::Text(_), other) => return quoted(other),
+        (Kind::Bool, DeValue::String(word)) => match word.to_ascii_lowercase().as_str() {
+            "true" | "on" | "yes" | "1" => "without quotes: true".into(),
+            "false" | "off" | "no" | "0" => "without quotes: false".into(),
+            _ => return None,
+        },
+        (Kind::Bool, DeValue::Integer(number)) => match number.as_str() {
+            "1" => "in a word: true".into(),
+            "0" => "in a word: false".into(),
+            _ => return None,
+        },
+        (Kind::Int(..) | Kind::Count(_), DeValue::String(number)) if number.parse::<i64>().is_ok() => {
+            format!("without quotes: {number}")
+        }
+        (Kind::Tools, DeValue::Table(table)) => {
+            let named = table.iter().find(|(_, value)| value.get_ref().is_table());
+            match named.filter(|(name, _)| find(TOOL, name.get_ref()).is_none()) {
+                Some((name, _)) => format!(
+                    "with double brackets, and a name: `[[tool]]`, `name = {:?}`",
+                    name.get_ref()
+                ),
+                None => "with double brackets: `[[tool]]`".into(),
+            }
+        }
+        (Kind::Table(keys), DeValue::String(program)) if std::ptr::eq(keys, TOOL) => {
+            format!("as a table: {{ run = [{program:?}] }}")
+        }
+        (Kind::Table(keys), _) if std::ptr::eq(keys, TOOL) => return None,
+        (Kind::Table(_), DeValue::Array(_) | DeValue::String(_)) if path == "run" => {
+            "a command is `run` of a [[tool]]".into()
+        }
+        (Kind::Table(_), DeValue::Array(items)) if items.iter().all(|item| item.get_ref().is_table()) => {
+            format!("with single brackets: `[{path}]`")
+        }
+        (Kind::Profiles, DeValue::Array(_)) => "with its name, and single brackets: `[profile.NAME]`".into(),
+        (Kind::Table(keys), DeValue::String(word)) => {
+            // The one key of the table that takes such a word.
+            let takes = |key: &&Key| matches!(key.kind, Kind::Word(words) if words.contains(&word.as_ref()));
+            let key = keys.iter().find(takes)?;
+            format!("as a table: {{ {} = {word:?} }}", key.name)
+        }
+        _ => return None,
+    })
+}
+
+/// A number or a truth value that should have been a string.
+pub(super) fn quoted(value: &DeValue<'_>) -> Option<String> {
+    match value {
+        DeValue::Integer(number) => Some(format!("in quotes: \"{number}\"")),
+        DeValue::Float(number) => Some(format!("in quotes: \"{number}\"")),
+        DeValue::Boolean(bool) => Some(format!("in quotes: \"{bool}\"")),
+        DeValue::Datetime(time) => Some(format!("in quotes: \"{time}\"")),
+        DeValue::String(_) | DeValue::Array(_) | DeValue::Table(_) => None,
+    }
 }
 
 /// In which other tables a key of this name is.
 fn elsewhere(keys: &'static [Key], name: &str) -> Option<String> {
     let mut places = Vec::new();
     let root = if std::ptr::eq(keys, USER) { USER } else { ROOT };
-    walk(root, "", name, &mut places);
+    walk(root, "", name, keys, &mut places);
     let (last, others) = places.split_last()?;
     let list = match others {
         [] => last.clone(),
         others => format!("{} or {last}", others.join(", ")),
     };
-    // A table is its own place.
-    Some(match (places.as_slice(), find(root, name).map(|key| key.kind)) {
-        ([_], Some(Kind::Tools)) => "tools are headed `[[tool]]`, at the top level".into(),
-        ([one], _) if one.ends_with(&format!("{name}]")) => format!("there is a table {one}"),
+    Some(match (others, find(root, name).map(|key| key.kind)) {
+        ([], Some(Kind::Tools)) => "tools are headed `[[tool]]`, at the top level".into(),
+        // A table is its own place.
+        ([], _) if last.ends_with(&format!("{name}]")) => format!("there is a table {last}"),
         _ => format!("`{name}` belongs in {list}"),
     })
 }
 
-fn walk(keys: &'static [Key], table: &str, name: &str, places: &mut Vec<String>) {
+/// The places of keys of this name, but neither the table `not` itself nor its own keys.
+fn walk(keys: &'static [Key], table: &str, name: &str, not: &'static [Key], places: &mut Vec<String>) {
     for key in keys {
         let below = |joint: &str| match table {
             "" => key.name.to_owned(),
@@ -92,7 +174,8 @@ fn walk(keys: &'static [Key], table: &str, name: &str, places: &mut Vec<String>)
             Kind::Tools => Some(TOOL),
             _ => None,
         };
-        if key.name == name {
+        let near = std::ptr::eq(keys, not) || matches!(key.kind, Kind::Table(inner) if std::ptr::eq(inner, not));
+        if key.name == name && !near {
             places.push(match (table, key.kind) {
                 ("", Kind::Tools) => "[[tool]]".into(),
                 ("", _) => format!("[{name}]"),
@@ -105,7 +188,7 @@ fn walk(keys: &'static [Key], table: &str, name: &str, places: &mut Vec<String>)
             });
         }
         if let Some(inner) = inner {
-            walk(inner, &below("."), name, places);
+            walk(inner, &below("."), name, not, places);
         }
     }
 }
@@ -126,9 +209,10 @@ mod tests {
             ("lima", "there is a table [vm.lima]"),
             ("os", "`os` belongs in `when` of a [[tool]]"),
             ("tools", "did you mean `tool`?"),
+            ("tasks", "did you mean `[[tool]]`?"),
             ("script", "`script` belongs in a [[tool]]"),
-            ("command", "did you mean `run`?; `command` belongs in [vm.beta]"),
-            ("steps", "did you mean `tool`?"),
+            ("command", "`command` belongs in [vm.beta]"),
+            ("cmd", "`run` belongs in a [[tool]]"),
             ("colour", ""),
         ] {
             assert_eq!(help(ROOT, wrong), expected, "{wrong}");
@@ -138,6 +222,7 @@ mod tests {
     #[test]
     fn what_other_tools_call_it_is_known() {
         assert_eq!(help(TOOL, "cmd"), "did you mean `run`?");
+        assert_eq!(help(TOOL, "if"), "did you mean `when`?");
         assert_eq!(help(TOOL, "steps"), "tools are headed `[[tool]]`, at the top level");
         assert_eq!(help(TOOL, "write-back"), "`write_back` belongs in [workspace]");
         assert_eq!(
@@ -156,7 +241,7 @@ mod tests {
     fn every_name_that_is_offered_is_a_key() {
         for (_, name) in CALLED {
             let mut places = Vec::new();
-            walk(ROOT, "", name, &mut places);
+            walk(ROOT, "", name, &[], &mut places);
             assert!(!places.is_empty(), "{name}");
         }
     }

@@ -12,6 +12,7 @@ use super::fault::Fault;
 use super::keypath::Target;
 use super::schema::{Kind, PROFILE, ROOT, USER};
 use super::source::{Place, Rank, SourceText};
+use super::syntax;
 use super::tools::exclude;
 
 /// Good values of one source.
@@ -106,7 +107,7 @@ pub(super) fn of_file(
 
     let whole = errors.is_empty();
     if !whole {
-        keep_before_syntax_errors(&mut faults, &errors, source);
+        syntax::keep_before(&mut faults, &errors, source);
     }
     let start = |fault: &Fault| fault.place.as_ref().map_or(0, |place| place.span.start);
     faults.sort_by_key(start);
@@ -137,44 +138,6 @@ fn root_values(
         values.insert("tool".into(), Value::from(by_name));
     }
     values
-}
-
-/// Behind a syntax error the parser guesses, and faults found there may be none: one fault for
-/// each line with a syntax error, and the others only up to the first of these.
-fn keep_before_syntax_errors(faults: &mut Vec<Fault>, errors: &[toml::de::Error], source: &Arc<SourceText>) {
-    let text = source.text.as_str();
-    let mut syntax: Vec<Fault> = Vec::new();
-    let mut told = 0;
-    for error in errors {
-        let span = error.span().unwrap_or(text.len()..text.len());
-        // The end of the line that the last told error is on.
-        if !syntax.is_empty() && span.start < told {
-            continue;
-        }
-        told = text
-            .as_bytes()
-            .iter()
-            .skip(span.start)
-            .position(|byte| *byte == b'\n')
-            .map_or(text.len(), |at| span.start + at + 1);
-        let place = Place {
-            source: Arc::clone(source),
-            span,
-        };
-        syntax.push(Fault::new(error.message(), place));
-    }
-    let first = syntax
-        .iter()
-        .filter_map(|fault| fault.place.as_ref())
-        .map(|place| place.span.start)
-        .min()
-        .unwrap_or(0);
-    let line = text.as_bytes()[..first]
-        .iter()
-        .rposition(|byte| *byte == b'\n')
-        .map_or(0, |at| at + 1);
-    faults.retain(|fault| fault.place.as_ref().is_some_and(|place| place.span.start < line));
-    faults.append(&mut syntax);
 }
 
 /// How the text of one value is read.

@@ -21,6 +21,7 @@ mod print;
 mod schema;
 mod secret;
 mod source;
+mod syntax;
 mod text;
 mod tools;
 mod user;
