@@ -1,7 +1,7 @@
 //! The config: wire structs; finding, reading and decoding one file; layers and origins.
 //!
 //! The layers, weakest first: the built-in defaults (which are `devshell.toml.example` itself),
-//! `devshell.toml`, the chosen profile, the environment, the flags. Each is decoded alone
+//! the user's file, `devshell.toml`, the chosen profile, the environment, the flags. Each is decoded alone
 //! against the one description of the schema, so that all its faults are told at once, each
 //! with its place; figment merges what is good.
 
@@ -12,15 +12,19 @@ mod env;
 mod error;
 mod fault;
 mod file;
+mod hints;
 mod keypath;
 mod layer;
 mod load;
 mod paths;
 mod print;
 mod schema;
+mod secret;
 mod source;
+mod syntax;
 mod text;
 mod tools;
+mod user;
 mod wire;
 mod words;
 

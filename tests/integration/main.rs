@@ -5,6 +5,7 @@
 mod architecture;
 mod commands;
 mod commit;
+mod configs;
 mod exit_codes;
 mod failures;
 mod forbidden;

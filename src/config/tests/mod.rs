@@ -2,7 +2,9 @@
 
 mod faults;
 mod layers;
+mod origins;
 mod reference;
+mod user;
 mod variables;
 
 use std::collections::BTreeSet;
