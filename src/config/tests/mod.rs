@@ -3,6 +3,7 @@
 mod faults;
 mod layers;
 mod reference;
+mod samples;
 mod variables;
 
 use std::collections::BTreeSet;
