@@ -250,7 +250,7 @@ fn more_than(limit: u128) -> String {
         .filter(|(_, digit)| *digit != '9')
         .map(|(at, digit)| {
             let next = char::from_digit(digit.to_digit(10).unwrap_or(8) + 1, 10).unwrap_or('9');
-            format!("{}[{next}-9][0-9]{{{}}}", &digits[..at], digits.len() - at - 1)
+            format!("{}[{next}-9]{}", &digits[..at], "[0-9]".repeat(digits.len() - at - 1))
         });
     as_long.chain([longer]).collect::<Vec<_>>().join("|")
 }

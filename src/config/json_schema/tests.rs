@@ -17,7 +17,7 @@ fn the_published_schema_is_the_parsers() {
         std::fs::write(file, &schema).unwrap();
     }
     let published = std::fs::read_to_string(file).unwrap_or_default();
-    assert_eq!(published, schema, "docs/devshell.schema.json has drifted");
+    assert!(published == schema, "docs/devshell.schema.json has drifted");
 }
 
 fn validator() -> Validator {
