@@ -66,18 +66,51 @@ pub(super) fn asked(args: &[OsString]) -> Option<u8> {
         return None;
     }
     let shell = completer(&env::var_os(ASKING)?)?;
-    let words = args[2..].to_vec();
+    let mut words = args[2..].to_vec();
+    let index = (shell.name() == "bash").then(|| join_values(&mut words));
     let cwd = current_dir().ok();
     let mut command = command(&words, cwd.as_deref());
     let mut answers = Vec::new();
+    let written = match index {
+        Some(index) => for_bash(&mut command, words, index, cwd.as_deref(), &mut answers),
+        None => shell.write_complete(&mut command, words, cwd.as_deref(), &mut answers),
+    };
     // What cannot be completed has no candidates; there is nobody to tell why.
-    if shell
-        .write_complete(&mut command, words, cwd.as_deref(), &mut answers)
-        .is_ok()
-    {
+    if written.is_ok() {
         _ = answer(&String::from_utf8_lossy(&answers));
     }
     Some(0)
+}
+
+/// Bash makes the `=` a word of its own, of `--only=te` the words `--only`, `=` and `te`. Takes it
+/// out before the word that is completed, and gives the index of that one.
+fn join_values(words: &mut Vec<OsString>) -> usize {
+    let index = env::var("_CLAP_COMPLETE_INDEX").ok();
+    let mut index: usize = index.and_then(|index| index.parse().ok()).unwrap_or_default();
+    for at in (1..index.min(words.len())).rev() {
+        if words[at] == "=" && words[at - 1].as_encoded_bytes().starts_with(b"--") {
+            words.remove(at);
+            index -= 1;
+        }
+    }
+    index
+}
+
+/// As clap's own answer for bash, at an index that is not the environment's.
+fn for_bash(
+    command: &mut Command,
+    words: Vec<OsString>,
+    index: usize,
+    cwd: Option<&Path>,
+    out: &mut dyn io::Write,
+) -> io::Result<()> {
+    let separator = env::var("_CLAP_IFS").unwrap_or_else(|_| "\n".to_owned());
+    let found = clap_complete::engine::complete(command, words, index, cwd)?;
+    let found: Vec<_> = found
+        .iter()
+        .map(|candidate| candidate.get_value().to_string_lossy())
+        .collect();
+    write!(out, "{}", found.join(&separator))
 }
 
 /// What can be typed, with names that come from the config that the words mean.

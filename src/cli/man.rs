@@ -4,7 +4,9 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
+use clap::builder::Resettable;
 use clap::{Command, CommandFactory as _};
+use clap_mangen::roff::{Roff, roman};
 
 use crate::exit::End;
 
@@ -27,13 +29,30 @@ pub(super) fn man(command: &Man) -> Result<u8, CliError> {
     answer(&format!("wrote {written} pages to {}\n", dir.display()))
 }
 
-/// The page of one command.
+/// The page of one command. What its help says at the end gets sections of its own, since the
+/// generator would fill the lines of examples.
 fn page(command: &Command) -> io::Result<String> {
     let mut bytes = Vec::new();
-    clap_mangen::Man::new(command.clone())
+    let end = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+    clap_mangen::Man::new(command.clone().after_help(Resettable::Reset))
         .source(concat!("devshell ", env!("CARGO_PKG_VERSION")))
         .manual("devshell")
         .render(&mut bytes)?;
+    let mut roff = Roff::new();
+    for paragraph in end.split("\n\n") {
+        if let Some(lines) = paragraph.strip_prefix("Examples:\n") {
+            roff.control("SH", ["EXAMPLES"]).control("nf", []);
+            for line in lines.lines() {
+                roff.text([roman(line.trim_start())]);
+            }
+            roff.control("fi", []);
+        } else if let Some(codes) = paragraph.strip_prefix("Exit codes:") {
+            roff.control("SH", ["EXIT STATUS"]).text([roman(codes.trim_start())]);
+        } else if !paragraph.is_empty() {
+            roff.control("SH", ["NOTES"]).text([roman(paragraph)]);
+        }
+    }
+    roff.to_writer(&mut bytes)?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 

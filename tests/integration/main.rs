@@ -15,6 +15,7 @@ mod projects;
 mod readme;
 mod retries;
 mod run;
+mod setup;
 mod signals;
 mod support;
 mod terminals;
