@@ -23,11 +23,7 @@ pub fn schema() -> Value {
         }
     }
     let mut tool = writer.table(TOOL, "tool");
-    let both = |a: &str, b: &str| json!({ "required": [a, b] });
-    tool.insert(
-        "not".into(),
-        json!({ "anyOf": [both("run", "script"), both("run", "shell")] }),
-    );
+    tool.insert("not".into(), reference("run_with_script_or_shell").into());
     defs.insert("tool_keys".into(), tool.into());
     defs.insert(
         "tool".into(),
@@ -49,6 +45,7 @@ pub fn schema() -> Value {
     defs.insert("argv".into(), argv());
     defs.insert("duration".into(), duration());
     defs.insert("size".into(), size());
+    defs.append(&mut refusals());
 
     let mut root = Map::new();
     root.insert("$schema".into(), "https://json-schema.org/draft/2020-12/schema".into());
@@ -161,13 +158,10 @@ fn object(value: Value) -> Map<String, Value> {
 
 const ANY: &str = "^[^\\u0000]*$";
 const NON_EMPTY: &str = "^[^\\u0000]+$";
-/// A path with a part that is `..`.
-const UP: &str = "(^|/)\\.\\.(/|$)";
-
 /// A string under a rule.
 fn string(rule: Rule) -> Value {
     let plain = |pattern: &str| json!({ "type": "string", "pattern": pattern });
-    let but_not = |pattern: &str, not: &str| json!({ "type": "string", "pattern": pattern, "not": { "pattern": not } });
+    let but_not = |pattern: &str, not: &str| json!({ "type": "string", "pattern": pattern, "not": reference(not) });
     match rule {
         Rule::Any => plain(ANY),
         Rule::NonEmpty | Rule::Path | Rule::Program | Rule::Agent | Rule::Template => plain(NON_EMPTY),
@@ -176,10 +170,10 @@ fn string(rule: Rule) -> Value {
             "|655[0-2][0-9]|6553[0-5])|unix:[^\\u0000]+|[^:/\\u0000]+(/[^\\u0000]*)?|/[^\\u0000]*)$"
         )),
         Rule::Endpoint => plain("^grpcs?://[^\\u0000]+$"),
-        Rule::FarPath => but_not("^/[^\\u0000]*$", UP),
-        Rule::Inside => but_not("^[^/\\u0000][^\\u0000]*$", "^(\\./+)*\\.\\.(/|$)"),
-        Rule::Pattern => but_not("^[^#\\u0000][^\\u0000]*$", "^!*\\s*$"),
-        Rule::InsidePattern => but_not("^[^#!\\u0000][^\\u0000]*$", &format!("^\\s*$|{UP}")),
+        Rule::FarPath => but_not("^/[^\\u0000]*$", "path_with_dot_dot"),
+        Rule::Inside => but_not("^[^/\\u0000][^\\u0000]*$", "path_out_of_the_workspace"),
+        Rule::Pattern => but_not("^[^#\\u0000][^\\u0000]*$", "pattern_that_matches_nothing"),
+        Rule::InsidePattern => but_not("^[^#!\\u0000][^\\u0000]*$", "pattern_out_of_the_workspace"),
         Rule::ToolName => plain("^[A-Za-z0-9._-]+$"),
         Rule::Variable | Rule::VariablePattern => plain("^[^=\\u0000]+$"),
     }
@@ -213,16 +207,31 @@ fn duration() -> Value {
     let fraction = "(\\.[0-9\\s]*[0-9][0-9\\s]*)?";
     let [(nanoseconds, _), rest @ ..] = DURATIONS;
     let rest = rest.map(|(units, _)| units).join("|");
-    let too_long = DURATIONS.map(|(units, nanoseconds)| {
-        let most = LONGEST.as_nanos() / nanoseconds;
-        format!("0*({})(\\.[0-9]+)?\\s*({units})", more_than(most))
-    });
     json!({
         "description": "Numbers with units, as in \"500ms\", \"90s\", \"10m\", \"1h 30m\", \"7d\"; at most 30 days.",
         "type": "string",
         "pattern": format!("^(0|\\s*({number}({nanoseconds})\\s*|{number}{fraction}({rest})\\s*)+)$"),
-        "not": { "pattern": format!("(^|[A-Za-zµ])\\s*({})([^A-Za-zµ]|$)", too_long.join("|")) },
+        "not": reference("longer_than_30_days"),
     })
+}
+
+/// What values must not be. Each has a name of its own, since that is what editors show.
+fn refusals() -> Map<String, Value> {
+    let pattern = |pattern: &str| json!({ "pattern": pattern });
+    let too_long = DURATIONS.map(|(units, nanoseconds)| {
+        let most = LONGEST.as_nanos() / nanoseconds;
+        format!("0*({})(\\.[0-9]+)?\\s*({units})", more_than(most))
+    });
+    let too_long = format!("(^|[A-Za-zµ])\\s*({})([^A-Za-zµ]|$)", too_long.join("|"));
+    let both = |a: &str, b: &str| json!({ "required": [a, b] });
+    object(json!({
+        "longer_than_30_days": pattern(&too_long),
+        "path_with_dot_dot": pattern("(^|/)\\.\\.(/|$)"),
+        "path_out_of_the_workspace": pattern("^(\\./+)*\\.\\.(/|$)"),
+        "pattern_out_of_the_workspace": pattern("^\\s*$|(^|/)\\.\\.(/|$)"),
+        "pattern_that_matches_nothing": pattern("^!*\\s*$"),
+        "run_with_script_or_shell": { "anyOf": [both("run", "script"), both("run", "shell")] },
+    }))
 }
 
 fn size() -> Value {
