@@ -278,6 +278,15 @@ fn fish_completes_the_names_of_tools() {
 }
 
 #[test]
+fn each_says_how_it_can_end() {
+    let project = Project::named("bare");
+    for command in ["init", "schema", "completions", "man"] {
+        let help = project.devshell(&[command, "--help"]).code(0).out();
+        assert!(help.contains("Exit codes: 0 "), "{command}:\n{help}");
+    }
+}
+
+#[test]
 fn there_are_completions_for_each_shell_and_no_other() {
     let project = Project::named("bare");
     for (shell, word) in [
