@@ -219,7 +219,8 @@ pub(super) fn duration(text: &str) -> Result<Duration, Refusal> {
     }
 }
 
-const UNITS: [(&str, u64); 9] = [
+/// The units of sizes.
+pub(super) const UNITS: [(&str, u64); 9] = [
     ("B", 1),
     ("kB", 1000),
     ("KiB", 1 << 10),

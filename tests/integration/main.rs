@@ -20,6 +20,7 @@ mod readme;
 mod retries;
 mod run;
 mod scenarios;
+mod setup;
 mod signals;
 mod support;
 mod terminals;

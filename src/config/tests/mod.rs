@@ -5,6 +5,7 @@ mod layers;
 mod origins;
 mod reference;
 mod user;
+mod samples;
 mod variables;
 
 use std::collections::BTreeSet;

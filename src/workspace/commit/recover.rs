@@ -133,7 +133,6 @@ pub fn recover(area: &Path, target: &Path) -> Result<Option<Recovered>, RecoverE
     let mut all: Option<Recovered> = None;
     for place in find(area, target)? {
         let state = place.state()?;
-        let folder = place.path();
         let one = match state {
             Some(State::Kept) => continue,
             None => {
