@@ -44,7 +44,13 @@ const CARGO_ROOT: &str = "DEVSHELL_VM_WORKSPACE_USE_CARGO_ROOT";
 pub(super) const PROFILE: &str = "DEVSHELL_PROFILE";
 
 /// Names that mean something elsewhere.
-const ELSEWHERE: &[&str] = &[PROFILE, "DEVSHELL_EXPORT_BASE", "DEVSHELL_RUN_ID", "DEVSHELL_VM_LOG"];
+const ELSEWHERE: &[&str] = &[
+    PROFILE,
+    "DEVSHELL_COMPLETE",
+    "DEVSHELL_EXPORT_BASE",
+    "DEVSHELL_RUN_ID",
+    "DEVSHELL_VM_LOG",
+];
 /// Names that start so are left to tests.
 const TESTS: &str = "DEVSHELL_TEST_";
 /// Names that start so are keys.

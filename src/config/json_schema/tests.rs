@@ -27,11 +27,7 @@ fn validator() -> Validator {
 
 /// Whether parser and schema take a text.
 fn verdicts(validator: &Validator, text: &str) -> (bool, bool) {
-    let source = Arc::new(SourceText {
-        holder: Holder::Flag("test".into()),
-        text: text.to_owned(),
-        base: "/w".into(),
-    });
+    let source = Arc::new(SourceText::new(Holder::Flag("test".into()), text, "/w"));
     let parsed = of_file(&source, Rank::File, None, &mut Vec::new());
     let document: toml::Table = text.parse().unwrap_or_else(|error| panic!("{text}: {error}"));
     let document = serde_json::to_value(document).unwrap();

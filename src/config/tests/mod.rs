@@ -4,8 +4,8 @@ mod faults;
 mod layers;
 mod origins;
 mod reference;
-mod user;
 mod samples;
+mod user;
 mod variables;
 
 use std::collections::BTreeSet;
