@@ -41,6 +41,7 @@ mod quote;
 pub mod report;
 pub mod runner;
 pub mod session;
+mod starter;
 mod sys;
 pub mod vfs;
 pub mod workspace;

@@ -8,6 +8,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::config::Override;
 use crate::plan::Selection;
 
+use super::setup_args::{Completions, Init, Man, Schema};
+
 const AFTER_HELP: &str = "\
 Examples:
   devshell run                        run the tools of the nearest devshell.toml
@@ -45,6 +47,14 @@ pub(super) enum Command {
     Results(Results),
     /// Remove what dead runs left behind
     Clean(Clean),
+    /// Write a devshell.toml for a start, fitted to what is there
+    Init(Init),
+    /// Print the JSON Schema of devshell.toml, for editors
+    Schema(Schema),
+    /// Print the completions for a shell
+    Completions(Completions),
+    /// Print or write the manual pages
+    Man(Man),
 }
 
 /// Which config, and what is laid over it.

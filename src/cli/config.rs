@@ -11,7 +11,8 @@ pub(super) fn config(command: &Config) -> Result<u8, CliError> {
         say(&format!("warning: {warning}"));
     }
     match (command.origins, command.format) {
-        (true, _) => answer(&loading.loaded.origins_text()),
+        (true, Format::Toml) => answer(&loading.loaded.origins_text()),
+        (true, Format::Json) => answer(&format!("{:#}\n", loading.loaded.origins_json())),
         (false, Format::Toml) => answer(&loading.loaded.to_toml()),
         (false, Format::Json) => answer(&format!("{:#}\n", loading.loaded.to_json())),
     }

@@ -2,6 +2,7 @@
 
 use std::io::Write as _;
 
+use crate::config::ConfigError;
 use crate::exit::{End, ExitCodePolicy};
 
 /// Why a command could not do its part.
@@ -28,6 +29,9 @@ impl CliError {
     /// Says it with its causes. The faults of a config come as a text of their own, each with
     /// its place first.
     pub(super) fn say(&self) {
+        if let Some(faults @ ConfigError::Invalid(_)) = self.error.downcast_ref() {
+            return say_in_colour(&faults.coloured());
+        }
         let text = self.text();
         if text.starts_with("error: ") {
             say_line(&text)
@@ -54,6 +58,12 @@ pub(super) fn say(text: &str) {
 /// A whole line on stderr; a stderr that takes nothing more is nobody's concern.
 pub(super) fn say_line(line: &str) {
     let _ = writeln!(std::io::stderr(), "{line}");
+}
+
+/// Lines with colours on stderr, which they reach only where it is a terminal and `NO_COLOR` is
+/// not set, or `CLICOLOR_FORCE` is.
+fn say_in_colour(text: &str) {
+    let _ = writeln!(anstream::stderr(), "{text}");
 }
 
 /// An answer on stdout. A reader that went away has read enough.

@@ -4,15 +4,20 @@
 mod args;
 mod check;
 mod clean;
+mod complete;
 mod config;
 mod context;
 mod end;
+mod init;
+mod man;
 mod nested;
 mod plan;
 mod recovery;
 mod reporters;
 mod results;
 mod run;
+mod schema;
+mod setup_args;
 mod sidecar;
 
 use std::ffi::OsString;
@@ -54,6 +59,10 @@ fn caught(body: impl FnOnce() -> u8) -> ExitCode {
 }
 
 fn dispatch(args: impl Iterator<Item = OsString>) -> u8 {
+    let args: Vec<OsString> = args.collect();
+    if let Some(code) = complete::asked(&args) {
+        return code;
+    }
     let cli = match Cli::try_parse_from(args) {
         Ok(cli) => cli,
         Err(error) => return not_parsed(&error),
@@ -70,6 +79,10 @@ fn dispatch(args: impl Iterator<Item = OsString>) -> u8 {
         Command::Plan(command) => plan::plan(&command),
         Command::Results(command) => results::results(&command),
         Command::Clean(command) => clean::clean(&command),
+        Command::Init(command) => init::init(&command),
+        Command::Schema(_) => schema::schema(),
+        Command::Completions(command) => complete::completions(&command),
+        Command::Man(command) => man::man(&command),
     };
     match done {
         Ok(code) => code,

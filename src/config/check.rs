@@ -71,6 +71,18 @@ pub(super) fn contradictions(config: &Config, origins: &Origins, faulty: impl Fn
             }
         }
     }
+    if config.vm.enabled
+        && config.vm.backend == BackendName::Beta
+        && config.vm.beta.socket.as_deref() == Some("stdio")
+        && config.vm.beta.command.is_none()
+    {
+        fault(
+            "`vm.beta.socket = \"stdio\"` needs a program to speak with, and `vm.beta.command` is not set".into(),
+            "vm.beta.socket",
+            &["vm.beta.command", "vm.backend", "vm.enabled"],
+            &["for example `command = [\"podman\", \"run\", \"-i\", \"devshell-vm\"]` in [vm.beta]"],
+        );
+    }
     if on_host(config) && config.vm.host.strategy == Strategy::InPlace {
         if config.workspace.write_back == WriteBack::Never {
             fault(

@@ -1,5 +1,6 @@
 //! From the spanned TOML tree to plain values: every fault is noted, every good value kept.
 
+use std::fmt::Write as _;
 use std::sync::Arc;
 
 use figment::value::{Dict, Value};
@@ -7,7 +8,9 @@ use toml::Spanned;
 use toml::de::{DeArray, DeTable, DeValue};
 
 use super::fault::Fault;
-use super::schema::{Key, Kind, MapRule, Rule, TOOL, find, leaves, list, nearest};
+use super::hints;
+use super::schema::{Key, Kind, MapRule, ROOT, Rule, TOOL, USER, find, list};
+use super::secret;
 use super::source::{Place, SourceText};
 use super::text::{self, Refusal};
 
@@ -17,8 +20,8 @@ pub(super) struct Decoder {
     pub(super) source: Arc<SourceText>,
     /// What is wrong with it.
     pub(super) faults: Vec<Fault>,
-    /// Where each good value stands: dotted key, place, value as TOML.
-    pub(super) origins: Vec<(String, Place, String)>,
+    /// Where each good value stands: dotted key, place, value as TOML unless it is a secret.
+    pub(super) origins: Vec<(String, Place, Option<String>)>,
     /// Whether the text is whole, so that what is missing in it is a fault.
     pub(super) whole: bool,
     /// The profile that is read, for naming its tables.
@@ -77,15 +80,19 @@ impl Decoder {
         let known = || keys.iter().map(|key| key.name);
         let (wrong, table) = (name.get_ref(), self.table_name(keys, path));
         let key = join(path, wrong);
-        let fault = self.fault(format!("unknown key `{wrong}` in {table}"), name.span(), &key);
-        let snake = wrong.replace('-', "_");
-        if known().any(|known| known == snake) {
-            fault.help.push(format!("keys are written in snake_case: `{snake}`"));
-        } else if let Some(near) = nearest(wrong, known()) {
-            fault.help.push(format!("did you mean `{near}`?"));
-        } else if let Some(elsewhere) = elsewhere(wrong) {
-            fault.help.push(format!("there is a key `{elsewhere}`"));
+        let foreign = std::ptr::eq(keys, USER) && path.is_empty() && find(ROOT, wrong).is_some();
+        let message = if foreign {
+            format!("`{wrong}` does not belong in the user's file")
+        } else {
+            format!("unknown key `{wrong}` in {table}")
+        };
+        // So many faults are never shown.
+        let told = self.faults.len() > 1000;
+        let fault = self.fault(message, name.span(), &key);
+        if told {
+            return;
         }
+        fault.help.extend(hints::for_unknown(keys, wrong));
         fault.help.push(format!("keys of {table}: {}", list(known())));
     }
 
@@ -143,14 +150,13 @@ impl Decoder {
                 return None;
             }
         };
-        self.note(path, value.span(), show(value.get_ref()));
+        let shown = match value.get_ref() {
+            DeValue::String(text) if secret::hides(path, text) => None,
+            value => Some(show(value)),
+        };
+        let place = self.place(value.span());
+        self.origins.push((path.to_owned(), place, shown));
         Some(decoded)
-    }
-
-    /// Remembers where a good value stands.
-    pub(super) fn note(&mut self, path: &str, span: std::ops::Range<usize>, value: String) {
-        let place = self.place(span);
-        self.origins.push((path.to_owned(), place, value));
     }
 
     pub(super) fn accept<T>(
@@ -190,7 +196,7 @@ impl Decoder {
                     item.span(),
                     path,
                 );
-                fault.help.extend(quoted(item.get_ref()));
+                fault.help.extend(hints::quoted(item.get_ref()));
                 None
             };
             texts = texts.zip(text).map(|(mut texts, text)| {
@@ -220,30 +226,12 @@ impl Decoder {
 
     fn wrong_type(&mut self, kind: Kind, value: &Spanned<DeValue<'_>>, path: &str) {
         let found = describe(value.get_ref());
-        let message = format!("`{path}` must be {}, found {found}", kind.expected());
-        let help = match (kind, value.get_ref()) {
-            (Kind::Duration, DeValue::Integer(number)) => Some(format!("with its unit: \"{number}s\"")),
-            (Kind::Size, DeValue::Integer(number)) => Some(format!("with its unit: \"{number}GiB\"")),
-            (Kind::Argv, DeValue::String(command)) => {
-                let words: Vec<String> = command.split_whitespace().map(|word| format!("{word:?}")).collect();
-                let list = format!("no shell reads it; as a list: [{}]", words.join(", "));
-                Some(if path.starts_with("tool") {
-                    format!("{list}, or `script = {command:?}`")
-                } else {
-                    list
-                })
-            }
-            (Kind::Texts(_), DeValue::String(item)) => Some(format!("as a list: [{item:?}]")),
-            (Kind::Text(_), other) => quoted(other),
-            (Kind::Bool, DeValue::String(word)) if matches!(word.as_ref(), "true" | "false") => {
-                Some(format!("without quotes: {word}"))
-            }
-            (Kind::Int(..), DeValue::String(number)) if number.parse::<i64>().is_ok() => {
-                Some(format!("without quotes: {number}"))
-            }
-            (Kind::Tools, DeValue::Table(_)) => Some("with double brackets: `[[tool]]`".into()),
-            _ => None,
+        let what = match (kind, path) {
+            (Kind::Table(keys), "tool") if std::ptr::eq(keys, TOOL) => "an entry of `tool`".into(),
+            _ => format!("`{path}`"),
         };
+        let message = format!("{what} must be {}, found {found}", kind.expected());
+        let help = hints::for_type(kind, value.get_ref(), path);
         let fault = self.fault(message, value.span(), path);
         fault.help.extend(help);
     }
@@ -256,7 +244,11 @@ impl Decoder {
             (None, path) => path.to_owned(),
         };
         if header.is_empty() {
-            "devshell.toml".into()
+            if std::ptr::eq(keys, USER) {
+                "the user's file".into()
+            } else {
+                "devshell.toml".into()
+            }
         } else if std::ptr::eq(keys, TOOL) {
             "[[tool]]".into()
         } else if path.starts_with("tool.") {
@@ -272,26 +264,6 @@ impl Decoder {
     }
 }
 
-/// A number or a truth value that should have been a string.
-fn quoted(value: &DeValue<'_>) -> Option<String> {
-    match value {
-        DeValue::Integer(number) => Some(format!("in quotes: \"{number}\"")),
-        DeValue::Float(number) => Some(format!("in quotes: \"{number}\"")),
-        DeValue::Boolean(bool) => Some(format!("in quotes: \"{bool}\"")),
-        DeValue::Datetime(time) => Some(format!("in quotes: \"{time}\"")),
-        DeValue::String(_) | DeValue::Array(_) | DeValue::Table(_) => None,
-    }
-}
-
-/// The one key elsewhere that has this name.
-fn elsewhere(name: &str) -> Option<String> {
-    let mut named = leaves()
-        .into_iter()
-        .map(|(path, _)| path)
-        .filter(|path| path.rsplit('.').next() == Some(name) && !path.starts_with("tool."));
-    named.next().filter(|_| named.next().is_none())
-}
-
 /// What a value is, for "found ...".
 pub(super) fn describe(value: &DeValue<'_>) -> &'static str {
     match value {
@@ -305,10 +277,31 @@ pub(super) fn describe(value: &DeValue<'_>) -> &'static str {
     }
 }
 
+/// A string as TOML writes it in one line.
+fn one_line(text: &str) -> String {
+    let written = toml::Value::from(text).to_string();
+    if written.lines().nth(1).is_none() {
+        return written;
+    }
+    let mut out = String::from("\"");
+    for char in text.chars() {
+        match char {
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            '\t' => out.push_str("\\t"),
+            '"' | '\\' => out.extend(['\\', char]),
+            char if char.is_control() => _ = write!(out, "\\u{:04X}", u32::from(char)),
+            char => out.push(char),
+        }
+    }
+    out.push('"');
+    out
+}
+
 /// A value as TOML writes it in one line.
 pub(super) fn show(value: &DeValue<'_>) -> String {
     match value {
-        DeValue::String(text) => toml::Value::from(text.as_ref()).to_string(),
+        DeValue::String(text) => one_line(text),
         DeValue::Integer(number) => number.to_string(),
         DeValue::Float(number) => number.to_string(),
         DeValue::Boolean(bool) => bool.to_string(),

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::fault::Fault;
+use super::fault::{Fault, clean};
 use super::keypath::{Spelling, Target, find_key};
 use super::layer::{Layer, Reading, of_text, switch};
 use super::schema::{leaves, nearest};
@@ -44,7 +44,13 @@ const CARGO_ROOT: &str = "DEVSHELL_VM_WORKSPACE_USE_CARGO_ROOT";
 pub(super) const PROFILE: &str = "DEVSHELL_PROFILE";
 
 /// Names that mean something elsewhere.
-const ELSEWHERE: &[&str] = &[PROFILE, "DEVSHELL_EXPORT_BASE", "DEVSHELL_RUN_ID", "DEVSHELL_VM_LOG"];
+const ELSEWHERE: &[&str] = &[
+    PROFILE,
+    "DEVSHELL_COMPLETE",
+    "DEVSHELL_EXPORT_BASE",
+    "DEVSHELL_RUN_ID",
+    "DEVSHELL_VM_LOG",
+];
 /// Names that start so are left to tests.
 const TESTS: &str = "DEVSHELL_TEST_";
 /// Names that start so are keys.
@@ -77,7 +83,7 @@ pub(super) fn read(env: &[(OsString, OsString)], cwd: &Path, tools: &[String]) -
     for (name, value) in ours {
         let Some(name) = name.to_str() else {
             out.warnings
-                .push(format!("unknown variable {}", name.to_string_lossy()));
+                .push(clean(&format!("unknown variable {}", name.to_string_lossy())));
             continue;
         };
         if ELSEWHERE.contains(&name) || name.starts_with(TESTS) {
@@ -117,11 +123,11 @@ pub(super) fn read(env: &[(OsString, OsString)], cwd: &Path, tools: &[String]) -
                     if !warning.contains("did you mean") {
                         warning = format!("{warning}: {}", lost.message);
                     }
-                    out.warnings.push(warning);
+                    out.warnings.push(clean(&warning));
                 }
             }
         } else {
-            out.warnings.push(unknown(name));
+            out.warnings.push(clean(&unknown(name)));
         }
     }
     for (name, value, target) in by_key {
@@ -165,11 +171,7 @@ impl Environment {
 }
 
 fn variable(name: &str, text: &str, cwd: &Path) -> SourceText {
-    SourceText {
-        holder: Holder::Variable(name.to_owned()),
-        text: text.to_owned(),
-        base: cwd.to_owned(),
-    }
+    SourceText::new(Holder::Variable(name.to_owned()), text, cwd)
 }
 
 /// The warning for a name that nothing reads.

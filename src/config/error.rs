@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
-use super::fault::Fault;
+use super::fault::{Fault, Paint, clean};
 
 /// Why there is no config.
 #[derive(Debug, thiserror::Error)]
@@ -24,11 +24,22 @@ pub enum ConfigError {
         source: io::Error,
     },
     /// Something in it, in the environment or in a flag is wrong (exit code 78).
-    #[error("{}", Listed(.0))]
+    #[error("{}", Listed(.0, Paint::PLAIN))]
     Invalid(Vec<Fault>),
     /// Values that were found good could not be put together: a bug of devshell.
     #[error("the layers of the config do not fit together (a bug of devshell): {0}")]
     Merge(#[source] Box<figment::Error>),
+}
+
+impl ConfigError {
+    /// The text of `Display` with colours, as escape sequences of terminals.
+    #[must_use]
+    pub fn coloured(&self) -> String {
+        match self {
+            Self::Invalid(faults) => Listed(faults, Paint::COLOURED).to_string(),
+            other => other.to_string(),
+        }
+    }
 }
 
 /// Which file is missing.
@@ -57,14 +68,15 @@ impl fmt::Display for Missing {
 const MOST: usize = 100;
 
 /// All faults, and a last line that counts them.
-struct Listed<'a>(&'a [Fault]);
+struct Listed<'a>(&'a [Fault], Paint);
 
 impl fmt::Display for Listed<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut holders: Vec<String> = Vec::new();
         for (index, fault) in self.0.iter().enumerate() {
             if index < MOST {
-                write!(f, "{fault}\n\n")?;
+                fault.write(f, self.1)?;
+                f.write_str("\n\n")?;
             }
             if let Some(place) = &fault.place {
                 let holder = place.source.holder.to_string();
@@ -78,7 +90,7 @@ impl fmt::Display for Listed<'_> {
             count => write!(f, "{count} faults")?,
         }
         if !holders.is_empty() {
-            write!(f, " in {}", holders.join(", "))?;
+            write!(f, " in {}", clean(&holders.join(", ")))?;
         }
         if self.0.len() > MOST {
             write!(f, "; the first {MOST} are shown")?;

@@ -3,8 +3,10 @@
 use std::fmt;
 use std::ops::Range;
 
+use anstyle::{AnsiColor, Effects, Style};
 use unicode_width::UnicodeWidthChar;
 
+use super::secret;
 use super::source::{Holder, Place};
 
 /// Lines up to this many columns are shown whole.
@@ -59,26 +61,101 @@ impl Fault {
     }
 }
 
+/// What the parts of a fault are painted with.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Paint {
+    error: Style,
+    message: Style,
+    frame: Style,
+    mark: Style,
+    help: Style,
+}
+
+impl Paint {
+    /// Nothing.
+    pub(super) const PLAIN: Self = Self {
+        error: Style::new(),
+        message: Style::new(),
+        frame: Style::new(),
+        mark: Style::new(),
+        help: Style::new(),
+    };
+
+    /// As rustc and cargo paint theirs.
+    pub(super) const COLOURED: Self = Self {
+        error: AnsiColor::BrightRed.on_default().effects(Effects::BOLD),
+        message: Style::new().effects(Effects::BOLD),
+        frame: AnsiColor::BrightBlue.on_default().effects(Effects::BOLD),
+        mark: AnsiColor::BrightRed.on_default().effects(Effects::BOLD),
+        help: AnsiColor::BrightCyan.on_default().effects(Effects::BOLD),
+    };
+}
+
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "error: {}", clean(&self.message))?;
+        self.write(f, Paint::PLAIN)
+    }
+}
+
+impl Fault {
+    pub(super) fn write(&self, f: &mut fmt::Formatter<'_>, paint: Paint) -> fmt::Result {
+        let Paint {
+            error,
+            message,
+            frame,
+            mark,
+            help: helping,
+        } = paint;
+        write!(f, "{error}error{error:#}{message}: {}{message:#}", clean(&self.message))?;
         let mut gutter = String::from(" ");
         if let Some(place) = &self.place {
-            let (line, marked) = place.line();
-            let number = match place.source.holder {
-                Holder::File { .. } => place.line_and_column().0.to_string(),
-                Holder::Default | Holder::Variable(_) | Holder::Flag(_) => String::new(),
-            };
-            gutter = " ".repeat(number.len() + 1);
-            write!(f, "\n{gutter}--> {place}\n{gutter}|")?;
-            let (shown, indent, width) = window(line, marked);
-            write!(f, "\n{number:>0$} | {shown}", gutter.len() - 1)?;
-            write!(f, "\n{gutter}| {}{}", " ".repeat(indent), "^".repeat(width.max(1)))?;
+            let in_file = matches!(place.source.holder, Holder::File { .. });
+            if in_file && place.source.text.is_empty() {
+                // The file as a whole is at fault: there is nothing to show of it.
+                write!(
+                    f,
+                    "\n{gutter}{frame}-->{frame:#} {}",
+                    clean(&place.source.holder.to_string())
+                )?;
+            } else {
+                let (line, marked) = place.line();
+                let number = match in_file {
+                    true => place.line_and_column().0.to_string(),
+                    false => String::new(),
+                };
+                gutter = " ".repeat(number.len() + 1);
+                let place = clean(&place.to_string());
+                write!(f, "\n{gutter}{frame}-->{frame:#} {place}\n{gutter}{frame}|{frame:#}")?;
+                let (shown, indent, width) = window(&self.shown(line), marked);
+                let numbered = gutter.len() - 1;
+                write!(f, "\n{frame}{number:>numbered$} |{frame:#} {shown}")?;
+                let (indent, marks) = (" ".repeat(indent), "^".repeat(width.max(1)));
+                write!(f, "\n{gutter}{frame}|{frame:#} {indent}{mark}{marks}{mark:#}")?;
+            }
         }
         for help in &self.help {
-            write!(f, "\n{gutter}= help: {}", clean(help))?;
+            write!(
+                f,
+                "\n{gutter}{frame}={frame:#} {helping}help{helping:#}: {}",
+                clean(help)
+            )?;
         }
         Ok(())
+    }
+
+    /// The line as it may be shown. A variable or a flag is a value without the name before it.
+    fn shown(&self, line: &str) -> String {
+        let named = self.place.as_ref().is_some_and(|place| match &place.source.holder {
+            Holder::Variable(name) => secret::name_hides(name),
+            // Of a wrong key, the flag's text has name and value.
+            Holder::Flag(flag) => secret::name_hides(flag) && !line.contains('='),
+            Holder::Default | Holder::File { .. } => false,
+        });
+        if named {
+            "*".repeat(line.len())
+        } else {
+            secret::blot(line)
+        }
     }
 }
 
@@ -137,10 +214,24 @@ fn push(out: &mut String, char: char) {
     }
 }
 
-fn clean(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for char in text.chars() {
-        push(&mut out, char);
+/// What is shown of a text that quotes a value, at its start and at its end.
+const HEAD: usize = 500;
+const TAIL: usize = 100;
+
+/// A text of ours that may quote somebody else's, in one line: no control characters, no
+/// secrets, and of a long value only the start and the end.
+pub(super) fn clean(text: &str) -> String {
+    let mut out = String::new();
+    let length = text.chars().count();
+    for (at, char) in secret::blot(text).chars().enumerate() {
+        if length <= HEAD + TAIL || at < HEAD || at + TAIL >= length {
+            match char {
+                '\n' => out.push_str("\\n"),
+                char => push(&mut out, char),
+            }
+        } else if at == HEAD {
+            out.push_str(" ... ");
+        }
     }
     out
 }
@@ -154,14 +245,11 @@ mod tests {
 
     fn fault(text: &str, wrong: &str) -> String {
         let start = text.find(wrong).unwrap();
-        let source = Arc::new(SourceText {
-            holder: Holder::File {
-                path: "/w/devshell.toml".into(),
-                shown: "devshell.toml".into(),
-            },
-            text: text.into(),
-            base: "/w".into(),
-        });
+        let holder = Holder::File {
+            path: "/w/devshell.toml".into(),
+            shown: "devshell.toml".into(),
+        };
+        let source = Arc::new(SourceText::new(holder, text, "/w"));
         let place = Place {
             source,
             span: start..start + wrong.len(),

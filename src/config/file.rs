@@ -58,13 +58,12 @@ pub(super) fn read(path: &Path, cwd: &Path) -> Result<SourceText, ConfigError> {
     if let Err(source) = result {
         return Err(unreadable(path, source));
     }
-    let source = |text: String| SourceText {
-        holder: Holder::File {
+    let source = |text: String| {
+        let holder = Holder::File {
             path: path.to_owned(),
             shown: path.strip_prefix(cwd).unwrap_or(path).display().to_string(),
-        },
-        text,
-        base: path.parent().unwrap_or(cwd).to_owned(),
+        };
+        SourceText::new(holder, text, path.parent().unwrap_or(cwd))
     };
     if bytes.len() as u64 > LARGEST {
         let place = Place {
@@ -77,21 +76,51 @@ pub(super) fn read(path: &Path, cwd: &Path) -> Result<SourceText, ConfigError> {
         );
         return Err(ConfigError::Invalid(vec![fault]));
     }
-    String::from_utf8(bytes).map(source).map_err(|error| {
-        let at = error.utf8_error().valid_up_to();
-        let text = String::from_utf8_lossy(error.as_bytes()).into_owned();
-        let byte = error.as_bytes()[at];
-        let place = Place {
-            source: Arc::new(source(text)),
-            span: at..at + 1,
-        };
-        let fault = Fault::new(
-            format!("the file is not UTF-8: byte 0x{byte:02x} at offset {at}"),
-            place,
-        )
-        .help("save it as UTF-8");
-        ConfigError::Invalid(vec![fault])
-    })
+    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
+    match str::from_utf8(bytes) {
+        Ok(text) => Ok(source(text.to_owned())),
+        Err(error) => {
+            let fault = not_utf8(bytes, error.valid_up_to(), source);
+            Err(ConfigError::Invalid(vec![fault]))
+        }
+    }
+}
+
+/// Text of another encoding; as much of it is shown as can be.
+fn not_utf8(bytes: &[u8], at: usize, source: impl Fn(String) -> SourceText) -> Fault {
+    let units = |from: fn([u8; 2]) -> u16| -> String {
+        let units: Vec<u16> = bytes[2..]
+            .chunks_exact(2)
+            .map(|pair| from([pair[0], pair[1]]))
+            .collect();
+        String::from_utf16_lossy(&units)
+    };
+    let utf16 = match bytes {
+        [0xff, 0xfe, ..] => Some(units(u16::from_le_bytes)),
+        [0xfe, 0xff, ..] => Some(units(u16::from_be_bytes)),
+        _ => None,
+    };
+    match utf16 {
+        Some(text) => {
+            let place = Place {
+                source: Arc::new(source(text)),
+                span: 0..1,
+            };
+            Fault::new("the file is UTF-16", place).help("save it as UTF-8")
+        }
+        None => {
+            let place = Place {
+                source: Arc::new(source(String::from_utf8_lossy(bytes).into_owned())),
+                span: at..at + 1,
+            };
+            let byte = bytes[at];
+            Fault::new(
+                format!("the file is not UTF-8: byte 0x{byte:02x} at offset {at}"),
+                place,
+            )
+            .help("save it as UTF-8")
+        }
+    }
 }
 
 fn unreadable(path: &Path, source: io::Error) -> ConfigError {

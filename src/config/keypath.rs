@@ -2,6 +2,7 @@
 
 use toml::de::{DeTable, DeValue};
 
+use super::hints;
 use super::schema::{Key, Kind, MapRule, ROOT, Rule, TOOL, find, list, nearest};
 use super::text;
 
@@ -89,6 +90,12 @@ pub(super) fn find_key(parts: &[String], spelling: Spelling, tools: &[String]) -
                     let near = nearest(name, tools.iter().map(String::as_str));
                     let message = match name {
                         "" => "a tool is addressed by its name: `tool.NAME.key`".to_owned(),
+                        name if tools.iter().any(|tool| tool == name) => {
+                            return lost(
+                                format!("`tool.{name}` is a tool, not a key of one"),
+                                Some(format!("keys: {}", list(TOOL.iter().map(|key| key.name)))),
+                            );
+                        }
                         name => format!("there is no tool `{name}` with a key to set"),
                     };
                     return lost(
@@ -131,10 +138,7 @@ fn unknown(keys: &'static [Key], name: &str, path: &[String]) -> Lost {
     } else {
         format!(" in `{}`", path.join("."))
     };
-    let mut help = Vec::new();
-    if let Some(near) = nearest(name, known()) {
-        help.push(format!("did you mean `{near}`?"));
-    }
+    let mut help = hints::for_unknown(keys, name);
     help.push(format!("keys: {}", list(known())));
     Lost {
         message: format!("unknown key `{name}`{place}"),

@@ -10,8 +10,9 @@ use toml::de::{DeTable, DeValue};
 use super::decode::Decoder;
 use super::fault::Fault;
 use super::keypath::Target;
-use super::schema::{Kind, PROFILE, ROOT};
+use super::schema::{Kind, PROFILE, ROOT, USER};
 use super::source::{Place, Rank, SourceText};
+use super::syntax;
 use super::tools::exclude;
 
 /// Good values of one source.
@@ -21,8 +22,8 @@ pub(super) struct Layer {
     /// As messages of figment would call it.
     pub(super) name: String,
     pub(super) values: Dict,
-    /// Dotted key, place, value as TOML.
-    pub(super) origins: Vec<(String, Place, String)>,
+    /// Dotted key, place, value as TOML unless it is a secret.
+    pub(super) origins: Vec<(String, Place, Option<String>)>,
 }
 
 impl Provider for Layer {
@@ -60,12 +61,16 @@ pub(super) fn of_file(
     let mut base = Decoder::new(Arc::clone(source));
     base.whole = errors.is_empty();
     let root = document.get_ref();
-    let values = root_values(&mut base, ROOT, root, tools);
+    let values = if rank == Rank::User {
+        base.table(USER, root, "")
+    } else {
+        root_values(&mut base, ROOT, root, tools)
+    };
 
     let mut profiles = Vec::new();
     let mut profile = None;
     let mut faults = std::mem::take(&mut base.faults);
-    if let Some(value) = root.get("profile") {
+    if let Some(value) = root.get("profile").filter(|_| rank != Rank::User) {
         if let DeValue::Table(table) = value.get_ref() {
             for (name, value) in table {
                 let mut decoder = Decoder::new(Arc::clone(source));
@@ -77,7 +82,11 @@ pub(super) fn of_file(
                     continue;
                 };
                 profiles.push(name.get_ref().to_string());
-                let mut known = tools.clone();
+                // Without tools of its own it needs none of the others.
+                let mut known = match table.contains_key("tool") || chosen == Some(name.get_ref().as_ref()) {
+                    true => tools.clone(),
+                    false => Vec::new(),
+                };
                 let values = root_values(&mut decoder, PROFILE, table, &mut known);
                 faults.append(&mut decoder.faults);
                 if chosen == Some(name.get_ref().as_ref()) {
@@ -98,7 +107,7 @@ pub(super) fn of_file(
 
     let whole = errors.is_empty();
     if !whole {
-        keep_before_syntax_errors(&mut faults, &errors, source);
+        syntax::keep_before(&mut faults, &errors, source);
     }
     let start = |fault: &Fault| fault.place.as_ref().map_or(0, |place| place.span.start);
     faults.sort_by_key(start);
@@ -129,44 +138,6 @@ fn root_values(
         values.insert("tool".into(), Value::from(by_name));
     }
     values
-}
-
-/// Behind a syntax error the parser guesses, and faults found there may be none: one fault for
-/// each line with a syntax error, and the others only up to the first of these.
-fn keep_before_syntax_errors(faults: &mut Vec<Fault>, errors: &[toml::de::Error], source: &Arc<SourceText>) {
-    let text = source.text.as_str();
-    let mut syntax: Vec<Fault> = Vec::new();
-    let mut told = 0;
-    for error in errors {
-        let span = error.span().unwrap_or(text.len()..text.len());
-        // The end of the line that the last told error is on.
-        if !syntax.is_empty() && span.start < told {
-            continue;
-        }
-        told = text
-            .as_bytes()
-            .iter()
-            .skip(span.start)
-            .position(|byte| *byte == b'\n')
-            .map_or(text.len(), |at| span.start + at + 1);
-        let place = Place {
-            source: Arc::clone(source),
-            span,
-        };
-        syntax.push(Fault::new(error.message(), place));
-    }
-    let first = syntax
-        .iter()
-        .filter_map(|fault| fault.place.as_ref())
-        .map(|place| place.span.start)
-        .min()
-        .unwrap_or(0);
-    let line = text.as_bytes()[..first]
-        .iter()
-        .rposition(|byte| *byte == b'\n')
-        .map_or(0, |at| at + 1);
-    faults.retain(|fault| fault.place.as_ref().is_some_and(|place| place.span.start < line));
-    faults.append(&mut syntax);
 }
 
 /// How the text of one value is read.
@@ -234,15 +205,16 @@ fn read(decoder: &mut Decoder, kind: Kind, path: &str, reading: Reading) -> Opti
             Err(error) => {
                 // A value that does not even start like TOML is a misunderstanding, not a slip.
                 let meant = text.starts_with(['[', '{', '"', '\'']);
+                if !meant && matches!(kind, Kind::Texts(_) | Kind::Argv) {
+                    // As if it stood in quotes in a file, which says how it is written.
+                    return decoder.value(kind, &Spanned::new(whole, DeValue::String(text.into())), path);
+                }
                 let (message, span) = if meant {
                     (error.message().to_owned(), error.span().unwrap_or(whole))
                 } else {
                     (format!("found `{text}`"), whole)
                 };
-                let fault = decoder.fault(format!("`{path}` must be {}: {message}", kind.expected()), span, path);
-                if !meant && matches!(kind, Kind::Texts(_) | Kind::Argv) {
-                    fault.help.push(format!("as a list: [{text:?}]"));
-                }
+                decoder.fault(format!("`{path}` must be {}: {message}", kind.expected()), span, path);
                 None
             }
         },

@@ -19,6 +19,7 @@ use super::layer::{Layer, Reading, of_file, of_text};
 use super::paths;
 use super::schema::{list, nearest};
 use super::source::{Holder, Origin, Place, Rank, SourceText};
+use super::user;
 use super::wire::Config;
 use super::words::Require;
 
@@ -84,6 +85,8 @@ pub struct Loaded {
     pub config: Config,
     /// The file, absolute, if there was one.
     pub file: Option<PathBuf>,
+    /// The user's file, absolute, if there was one.
+    pub user_file: Option<PathBuf>,
     /// The folder of the file, else the current folder; absolute.
     pub folder: PathBuf,
     /// The profile that was chosen.
@@ -125,12 +128,30 @@ impl Origins {
 /// Loads the config.
 ///
 /// # Errors
-/// [`ConfigError`]: no file, an unreadable file, or all faults of the file, the environment and
+/// [`ConfigError`]: no file, an unreadable file, or all faults of the files, the environment and
 /// the flags at once.
 pub fn load(request: &Request) -> Result<Loaded, ConfigError> {
-    let file = file::find(request.file.as_deref(), &request.cwd, request.required)?;
-    let text = file.as_deref().map(|path| file::read(path, &request.cwd)).transpose()?;
-    let (loaded, mut faults, whole) = assemble(file, text, request)?;
+    let path = file::find(request.file.as_deref(), &request.cwd, request.required)?;
+    let mut sources = Sources::default();
+    match path.as_deref().map(|path| file::read(path, &request.cwd)).transpose() {
+        Ok(text) => sources.file = text,
+        // A file that is no text at all does not hide what is wrong elsewhere.
+        Err(ConfigError::Invalid(faults)) => sources.faults = faults,
+        Err(error) => return Err(error),
+    }
+    let set = |name| variable(request, name).map(OsString::as_os_str);
+    let mut user = user::read(set("XDG_CONFIG_HOME"), set("HOME"), &request.cwd);
+    user.faults.append(&mut sources.faults);
+    sources.faults = user.faults;
+    sources.warnings = user.warnings;
+    sources.user = user.text;
+
+    let (mut loaded, mut faults, whole) = assemble(sources, request)?;
+    loaded.folder = match path.as_deref().and_then(Path::parent) {
+        Some(folder) => folder.to_owned(),
+        None => loaded.folder,
+    };
+    loaded.file = path;
     if whole {
         let faulty: Vec<String> = faults.iter().filter_map(|fault| fault.key.clone()).collect();
         let contradictions = contradictions(&loaded.config, &loaded.origins, |key| {
@@ -145,7 +166,7 @@ pub fn load(request: &Request) -> Result<Loaded, ConfigError> {
     }
 }
 
-/// The defaults and what the environment says, without a file and without asking whether the
+/// The defaults and what the environment says, without any file and without asking whether the
 /// values go together.
 pub(crate) fn defaults_and_environment(env: Vec<(OsString, OsString)>, cwd: PathBuf) -> Result<Loaded, ConfigError> {
     let request = Request {
@@ -153,7 +174,7 @@ pub(crate) fn defaults_and_environment(env: Vec<(OsString, OsString)>, cwd: Path
         cwd,
         ..Request::default()
     };
-    let (loaded, faults, _) = assemble(None, None, &request)?;
+    let (loaded, faults, _) = assemble(Sources::default(), &request)?;
     if faults.is_empty() {
         Ok(loaded)
     } else {
@@ -161,36 +182,49 @@ pub(crate) fn defaults_and_environment(env: Vec<(OsString, OsString)>, cwd: Path
     }
 }
 
-/// Puts the layers together. Also tells whether the file was read to its end.
-fn assemble(
-    file: Option<PathBuf>,
-    text: Option<SourceText>,
-    request: &Request,
-) -> Result<(Loaded, Vec<Fault>, bool), ConfigError> {
-    let folder = text
-        .as_ref()
-        .map_or_else(|| request.cwd.clone(), |text| text.base.clone());
-    let mut faults = Vec::new();
-    let mut warnings = Vec::new();
-    let mut tools = Vec::new();
-    let mut whole = true;
+/// The texts of the files, and what was wrong with reading them.
+#[derive(Default)]
+struct Sources {
+    user: Option<SourceText>,
+    file: Option<SourceText>,
+    faults: Vec<Fault>,
+    warnings: Vec<String>,
+}
 
-    let defaults = Arc::new(SourceText {
-        holder: Holder::Default,
-        text: DEFAULTS.to_owned(),
-        base: folder.clone(),
-    });
+/// Puts the layers together. Also tells whether the files were read to their ends.
+fn assemble(sources: Sources, request: &Request) -> Result<(Loaded, Vec<Fault>, bool), ConfigError> {
+    let folder = match &sources.file {
+        Some(text) => text.base.clone(),
+        None => request.cwd.clone(),
+    };
+    let Sources {
+        user,
+        file,
+        mut faults,
+        mut warnings,
+    } = sources;
+    let mut tools = Vec::new();
+    let mut whole = faults.is_empty();
+
+    let defaults = Arc::new(SourceText::new(Holder::Default, DEFAULTS, &folder));
     let defaults = of_file(&defaults, Rank::Default, None, &mut tools);
     faults.extend(defaults.faults);
     let mut layers = vec![defaults.base];
 
+    let user = user.map(Arc::new);
+    if let Some(text) = &user {
+        let mut read = of_file(text, Rank::User, None, &mut tools);
+        faults.append(&mut read.faults);
+        whole &= read.whole;
+        layers.push(read.base);
+    }
     let profile = chosen_profile(request);
     let chosen = profile.as_ref().map(|(name, _)| name.as_str());
     let mut profiles = Vec::new();
-    if let Some(text) = text {
+    if let Some(text) = file {
         let mut read = of_file(&Arc::new(text), Rank::File, chosen, &mut tools);
         faults.append(&mut read.faults);
-        whole = read.whole;
+        whole &= read.whole;
         profiles = read.profiles;
         layers.push(read.base);
         layers.extend(read.profile);
@@ -213,6 +247,8 @@ fn assemble(
     for given in &request.overrides {
         match override_layer(given, &request.cwd, &tools) {
             Ok(layer) => layers.push(layer),
+            // Of a file that could not be read the tools are not known.
+            Err(_) if !whole && given.key.trim_start().starts_with("tool.") => {}
             Err(mut wrong) => faults.append(&mut wrong),
         }
     }
@@ -227,9 +263,14 @@ fn assemble(
         Err(error) => return Err(ConfigError::Merge(Box::new(error))),
     };
     paths::settle(&mut config, &origins, home(request).as_deref(), &mut faults);
+    let user_file = user.and_then(|text| match &text.holder {
+        Holder::File { path, .. } => Some(path.clone()),
+        _ => None,
+    });
     let loaded = Loaded {
         config,
-        file,
+        file: None,
+        user_file,
         folder,
         profile: profile.map(|(name, _)| name),
         warnings,
@@ -264,11 +305,7 @@ fn chosen_profile(request: &Request) -> Option<(String, Place)> {
         ),
     };
     let span = 0..name.len();
-    let source = Arc::new(SourceText {
-        holder,
-        text: name.clone(),
-        base: request.cwd.clone(),
-    });
+    let source = Arc::new(SourceText::new(holder, name.as_str(), &request.cwd));
     Some((name, Place { source, span }))
 }
 
@@ -308,16 +345,16 @@ fn switched(table: &str, key: &str, value: &str, place: Place) -> Layer {
         rank: Rank::Environment,
         name: place.source.holder.to_string(),
         values: Dict::from([(table.to_owned(), Value::from(inner))]),
-        origins: vec![(format!("{table}.{key}"), place, toml::Value::from(value).to_string())],
+        origins: vec![(
+            format!("{table}.{key}"),
+            place,
+            Some(toml::Value::from(value).to_string()),
+        )],
     }
 }
 
 fn override_layer(given: &Override, cwd: &Path, tools: &[String]) -> Result<Layer, Vec<Fault>> {
-    let source = |text: String| SourceText {
-        holder: Holder::Flag(given.origin.clone()),
-        text,
-        base: cwd.to_owned(),
-    };
+    let source = |text: String| SourceText::new(Holder::Flag(given.origin.clone()), text, cwd);
     let wrong_key = |message: String, help: Vec<String>| {
         let place = Place {
             source: Arc::new(source(format!("{}={}", given.key, given.value))),

@@ -1,7 +1,7 @@
 //! The config: wire structs; finding, reading and decoding one file; layers and origins.
 //!
 //! The layers, weakest first: the built-in defaults (which are `devshell.toml.example` itself),
-//! `devshell.toml`, the chosen profile, the environment, the flags. Each is decoded alone
+//! the user's file, `devshell.toml`, the chosen profile, the environment, the flags. Each is decoded alone
 //! against the one description of the schema, so that all its faults are told at once, each
 //! with its place; figment merges what is good.
 
@@ -12,15 +12,22 @@ mod env;
 mod error;
 mod fault;
 mod file;
+mod hints;
+mod json_schema;
 mod keypath;
 mod layer;
 mod load;
+mod names;
 mod paths;
 mod print;
+mod reference;
 mod schema;
+mod secret;
 mod source;
+mod syntax;
 mod text;
 mod tools;
+mod user;
 mod wire;
 mod words;
 
@@ -30,7 +37,9 @@ mod tests;
 pub use error::{ConfigError, Missing};
 pub use fault::Fault;
 pub use file::FILE_NAME;
+pub use json_schema::schema;
 pub use load::{DEFAULTS, Loaded, Origins, Override, Request, load};
+pub use names::{Names, keys, names};
 pub use source::{Holder, Origin, Place, Rank, SourceText};
 pub use wire::{Agent, Beta, Config, Host, Lima, Remote, Retries, Run, Sandbox, Size, Tool, Vm, When, Workspace};
 pub use words::{BackendName, ExitCode, HostAccess, Require, Strategy, WorkspaceMode, WriteBack};

@@ -158,6 +158,9 @@ pub(super) static ROOT: &[Key] = &[
     key("profile", Kind::Profiles),
 ];
 
+/// The user's file: how this machine runs tools. What is run, and on what, is the project's.
+pub(super) static USER: &[Key] = &[key("vm", Kind::Table(VM)), key("run", Kind::Table(RUN))];
+
 const VM: &[Key] = &[
     key("enabled", Kind::Bool),
     key("backend", Kind::Word(BACKENDS)),
@@ -284,8 +287,15 @@ pub(super) fn list<'a>(names: impl Iterator<Item = &'a str>) -> String {
     names.map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
 }
 
+/// Longer names are near to none.
+const LONGEST_NAME: usize = 256;
+
 /// The name that was probably meant, if one is near enough.
 pub(crate) fn nearest<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    // Nobody misspells a name so; comparing would take the product of both lengths.
+    if wrong.len() > LONGEST_NAME {
+        return None;
+    }
     let folded = fold(wrong);
     known
         .into_iter()

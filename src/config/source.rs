@@ -3,13 +3,15 @@
 use std::fmt;
 use std::ops::Range;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// The layers, weakest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Rank {
     /// Built in.
     Default,
+    /// The user's file.
+    User,
     /// `devshell.toml`.
     File,
     /// The chosen profile of it.
@@ -18,6 +20,21 @@ pub enum Rank {
     Environment,
     /// `--set` and the other flags.
     CommandLine,
+}
+
+impl Rank {
+    /// The layer in one word.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Default => "default",
+            Self::User => "user",
+            Self::File => "file",
+            Self::Profile => "profile",
+            Self::Environment => "environment",
+            Self::CommandLine => "command_line",
+        }
+    }
 }
 
 /// Who holds a text.
@@ -49,7 +66,7 @@ impl fmt::Display for Holder {
 }
 
 /// A text that values are read from: a whole file, or the value of a variable or a flag.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct SourceText {
     /// Who holds it.
     pub holder: Holder,
@@ -57,7 +74,38 @@ pub struct SourceText {
     pub text: String,
     /// Relative paths in it belong here; absolute.
     pub base: PathBuf,
+    /// Where its lines start, once somebody asked: a long file has many places.
+    lines: OnceLock<Vec<usize>>,
 }
+
+impl SourceText {
+    pub(super) fn new(holder: Holder, text: impl Into<String>, base: impl Into<PathBuf>) -> Self {
+        Self {
+            holder,
+            text: text.into(),
+            base: base.into(),
+            lines: OnceLock::new(),
+        }
+    }
+
+    /// The line, from 0, that holds this byte, and where it starts.
+    fn line_of(&self, at: usize) -> (usize, usize) {
+        let starts = self.lines.get_or_init(|| {
+            let ends = self.text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n');
+            std::iter::once(0).chain(ends.map(|(at, _)| at + 1)).collect()
+        });
+        let line = starts.partition_point(|start| *start <= at).saturating_sub(1);
+        (line, starts[line])
+    }
+}
+
+impl PartialEq for SourceText {
+    fn eq(&self, other: &Self) -> bool {
+        (&self.holder, &self.text, &self.base) == (&other.holder, &other.text, &other.base)
+    }
+}
+
+impl Eq for SourceText {}
 
 /// A stretch of a text.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,17 +120,17 @@ impl Place {
     /// Line and column, both from 1; the column counts characters.
     #[must_use]
     pub fn line_and_column(&self) -> (usize, usize) {
-        let before = &self.source.text[..self.start()];
-        let line = before.matches('\n').count() + 1;
-        let column = before[before.rfind('\n').map_or(0, |at| at + 1)..].chars().count() + 1;
-        (line, column)
+        let start = self.start();
+        let (line, first) = self.source.line_of(start);
+        let column = self.source.text[first..start].chars().count();
+        (line + 1, column + 1)
     }
 
     /// The line that holds the place, without its end, and where the span lies in it.
     pub(super) fn line(&self) -> (&str, Range<usize>) {
         let text = &self.source.text;
         let start = self.start();
-        let first = text[..start].rfind('\n').map_or(0, |at| at + 1);
+        let (_, first) = self.source.line_of(start);
         let line = text[first..].split('\n').next().unwrap_or_default();
         let line = line.strip_suffix('\r').unwrap_or(line);
         let from = (start - first).min(line.len());
@@ -122,8 +170,8 @@ pub struct Origin {
     pub rank: Rank,
     /// Where in it.
     pub place: Place,
-    /// The value, as TOML writes it.
-    pub value: String,
+    /// The value, as TOML writes it in one line; `None` for what looks like a secret.
+    pub value: Option<String>,
 }
 
 #[cfg(test)]
@@ -135,13 +183,8 @@ mod tests {
             path: "/w/devshell.toml".into(),
             shown: "devshell.toml".into(),
         };
-        let source = SourceText {
-            holder,
-            text: text.into(),
-            base: "/w".into(),
-        };
         Place {
-            source: Arc::new(source),
+            source: Arc::new(SourceText::new(holder, text, "/w")),
             span,
         }
     }

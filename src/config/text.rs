@@ -99,7 +99,7 @@ pub(super) fn check(rule: Rule, text: &str) -> Result<(), Refusal> {
         Rule::Variable | Rule::VariablePattern => {
             if text.contains('=') {
                 refuse(
-                    format!("is a variable's name, not an assignment: `{text}`"),
+                    format!("takes a variable's name, not an assignment: `{text}`"),
                     "values are set in `[env]`",
                 )
             } else {
@@ -208,7 +208,10 @@ pub(super) fn duration(text: &str) -> Result<Duration, Refusal> {
             format!("is longer than 30 days: `{text}`"),
             format!("`M` stands for months; did you mean `{}`?", text.replace('M', "m")),
         ),
-        Ok(_) => refuse_plainly(format!("is longer than 30 days: `{text}`")),
+        Ok(_) => refuse(
+            format!("is longer than 30 days: `{text}`"),
+            "where it is a limit, \"0s\" is none",
+        ),
         Err(_) if text.parse::<f64>().is_ok() => {
             refuse(format!("has no unit: `{text}`"), format!("did you mean \"{text}s\"?"))
         }
@@ -216,7 +219,8 @@ pub(super) fn duration(text: &str) -> Result<Duration, Refusal> {
     }
 }
 
-const UNITS: [(&str, u64); 9] = [
+/// The units of sizes.
+pub(super) const UNITS: [(&str, u64); 9] = [
     ("B", 1),
     ("kB", 1000),
     ("KiB", 1 << 10),
@@ -233,6 +237,9 @@ pub(super) fn size(text: &str) -> Result<u64, Refusal> {
     const FORMS: &str = "write a whole number with a unit, as in \"512MiB\" or \"4GiB\"";
     let digits = text.find(|char: char| !char.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = (&text[..digits], text[digits..].trim());
+    if unit.starts_with(['.', ',']) {
+        return refuse(format!("is no whole number: `{text}`"), FORMS);
+    }
     let Ok(number) = number.parse::<u64>() else {
         return refuse(format!("is no size: `{text}`"), FORMS);
     };

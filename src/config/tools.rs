@@ -1,5 +1,6 @@
 //! The list of tools in one text: names, duplicates, `run` or `script`.
 
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
 use figment::value::{Dict, Empty, Tag, Value};
@@ -29,40 +30,38 @@ impl Decoder {
             }
         }
 
-        let written: Vec<&str> = entries.iter().filter_map(|(_, table)| written_name(table)).collect();
-        let mut taken: Vec<String> = written.iter().map(|name| (*name).to_owned()).collect();
-        taken.extend_from_slice(known);
+        let mut names = Names::default();
+        let written = entries.iter().filter_map(|(_, table)| written_name(table));
+        names.taken.extend(written.map(str::to_owned));
+        names.taken.extend(known.iter().cloned());
 
-        let mut seen: Vec<(String, usize)> = Vec::new();
+        let below: HashSet<String> = known.iter().cloned().collect();
+        let mut seen: HashMap<String, usize> = HashMap::new();
         let mut dict = Dict::new();
         for (item, table) in entries {
             let bad_name = table.contains_key("name") && written_name(table).is_none();
             let name = match (written_name(table), raw_name(table)) {
                 (Some(name), _) => name.to_owned(),
                 (None, Some(raw)) => text::tool_name(raw),
-                (None, None) => {
-                    let name = free_name(table, &taken);
-                    taken.push(name.clone());
-                    name
-                }
+                (None, None) => names.free(table),
             };
             let path = join("tool", &name);
             let mut tool = self.table(TOOL, table, &path);
-            self.command(item, table, &name, known.contains(&name), &mut tool);
+            self.command(item, table, &name, below.contains(&name), &mut tool);
             if bad_name {
                 // The walk has said so; the rest of the entry was only looked at.
                 continue;
             }
             let span = table.get("name").map_or_else(|| item.span(), Spanned::span);
-            if let Some((_, first)) = seen.iter().find(|(other, _)| *other == name) {
+            if let Some(first) = seen.get(&name) {
                 let first = self.place(*first..*first);
                 let fault = self.fault(format!("two tools are named `{name}`"), span, &join(&path, "name"));
                 fault.help.push(format!("the first is at {first}"));
                 continue;
             }
-            seen.push((name.clone(), span.start));
+            seen.insert(name.clone(), span.start);
             tool.insert("name".into(), Value::from(name.as_str()));
-            if !known.contains(&name) {
+            if !below.contains(&name) {
                 tool.insert(POSITION.into(), Value::from(known.len()));
                 known.push(name.clone());
             }
@@ -133,18 +132,33 @@ fn raw_name<'a>(table: &'a DeTable<'_>) -> Option<&'a str> {
     table.get("name")?.get_ref().as_str()
 }
 
-/// The program's file name, numbered when it is taken.
-fn free_name(table: &DeTable<'_>, taken: &[String]) -> String {
-    let program = |key| match table.get(key).map(Spanned::get_ref) {
-        Some(DeValue::Array(argv)) => argv.first().and_then(|program| program.get_ref().as_str()),
-        _ => None,
-    };
-    let program = match table.get("script") {
-        Some(_) => program("shell").unwrap_or("sh"),
-        None => program("run").unwrap_or("tool"),
-    };
-    let file = Path::new(program).file_name().and_then(|name| name.to_str());
-    let name = text::tool_name(file.filter(|name| !name.is_empty()).unwrap_or("tool"));
-    let mut candidates = std::iter::once(name.clone()).chain((2..).map(|number| format!("{name}-{number}")));
-    candidates.find(|name| !taken.contains(name)).unwrap_or(name)
+/// The names that are given, so that the others can be made.
+#[derive(Default)]
+struct Names {
+    taken: HashSet<String>,
+    /// The last number that a program's name was given.
+    numbers: HashMap<String, usize>,
+}
+
+impl Names {
+    /// The program's file name, numbered when it is taken.
+    fn free(&mut self, table: &DeTable<'_>) -> String {
+        let program = |key| match table.get(key).map(Spanned::get_ref) {
+            Some(DeValue::Array(argv)) => argv.first().and_then(|program| program.get_ref().as_str()),
+            _ => None,
+        };
+        let program = match table.get("script") {
+            Some(_) => program("shell").unwrap_or("sh"),
+            None => program("run").unwrap_or("tool"),
+        };
+        let file = Path::new(program).file_name().and_then(|name| name.to_str());
+        let base = text::tool_name(file.filter(|name| !name.is_empty()).unwrap_or("tool"));
+        let number = self.numbers.entry(base.clone()).or_insert(1);
+        let mut name = base.clone();
+        while !self.taken.insert(name.clone()) {
+            *number += 1;
+            name = format!("{base}-{number}");
+        }
+        name
+    }
 }

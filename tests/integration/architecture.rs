@@ -19,9 +19,12 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "report",
             "exit",
             "sys",
+            "starter",
+            "quote",
         ],
     ),
     ("config", &[]),
+    ("starter", &[]),
     ("plan", &["config", "exit", "quote"]),
     (
         "runner",

@@ -151,7 +151,19 @@ fn clean_leaves_alone_what_a_run_is_using() {
 #[test]
 fn every_command_has_help_with_examples() {
     let project = Project::named("bare");
-    for command in ["run", "exec", "check", "config", "plan", "results", "clean"] {
+    for command in [
+        "run",
+        "exec",
+        "check",
+        "config",
+        "plan",
+        "results",
+        "clean",
+        "init",
+        "schema",
+        "completions",
+        "man",
+    ] {
         let text = project.devshell(&[command, "--help"]).code(0).out();
         assert!(text.contains("Examples:"), "{command}:\n{text}");
     }

@@ -5,6 +5,7 @@
 mod architecture;
 mod commands;
 mod commit;
+mod configs;
 mod exit_codes;
 mod failures;
 mod forbidden;
@@ -19,6 +20,7 @@ mod readme;
 mod retries;
 mod run;
 mod scenarios;
+mod setup;
 mod signals;
 mod support;
 mod terminals;

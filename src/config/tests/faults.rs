@@ -91,7 +91,73 @@ fn keys_of_later_issues_are_refused_as_any_other() {
 #[test]
 fn a_key_in_the_wrong_table_is_pointed_to_its_place() {
     let text = faults("[vm]\nstrategy = \"copy\"\n");
-    assert!(text.contains("help: there is a key `vm.host.strategy`"), "{text}");
+    assert!(text.contains("help: `strategy` belongs in [vm.host]\n"), "{text}");
+}
+
+#[test]
+fn a_file_that_is_no_text_does_not_hide_faults_elsewhere() {
+    let project = Project::new("").env("DEVSHELL_VM", "maybe").set("tool.test.timeout=5m");
+    fs::write(project.path("devshell.toml"), b"\xff\xfea\0").unwrap();
+    let shown = project.faults();
+    assert!(shown.contains("error: the file is UTF-16\n"), "{shown}");
+    assert!(shown.ends_with("2 faults in devshell.toml, DEVSHELL_VM"), "{shown}");
+}
+
+#[test]
+fn a_secret_is_not_shown_by_the_fault_beside_it() {
+    for text in [
+        "[env]\nAPI_TOKEN = 1234567\n",
+        "[[tool]]\nrun = [\"a\"]\nenv = { API_TOKEN = \"1234567\", PORT = 1 }\n",
+        "[env]\nAPI_TOKEN = \"1234567\nA = 1\n",
+    ] {
+        let shown = faults(text);
+        assert!(!shown.contains("1234567") && shown.contains("*****"), "{shown}");
+    }
+    let shown = Project::new("").set("evn.API_TOKEN=1234567").faults();
+    assert!(!shown.contains("1234567"), "{shown}");
+    let shown = Project::new("").env("DEVSHELL__ENV", "API_TOKEN=1234567").faults();
+    assert!(!shown.contains("1234567"), "{shown}");
+}
+
+#[test]
+fn colours_change_nothing_but_the_colours() {
+    let error = load(&Project::new("[vm]\nbakend = 1\n").request).unwrap_err();
+    let coloured = error.coloured();
+    assert!(coloured.contains("\u{1b}[1m\u{1b}[91m^^^^^^\u{1b}[0m"), "{coloured:?}");
+    assert_eq!(anstream::adapter::strip_str(&coloured).to_string(), error.to_string());
+}
+
+#[test]
+fn a_mebibyte_of_anything_is_told_in_good_time() {
+    let fill = |part: &str| part.repeat((1 << 20) / part.len());
+    let numbered = |part: fn(usize) -> String| -> String {
+        let mut text = String::new();
+        for number in 0.. {
+            let next = part(number);
+            if text.len() + next.len() > (1 << 20) - 100 {
+                break;
+            }
+            text.push_str(&next);
+        }
+        text
+    };
+    // Each of these once took the square of its length, or more.
+    let tools = Project::new(&fill("[[tool]]\nrun = [\"a\"]\n")).load();
+    assert_eq!(tools.config.tool.last().unwrap().name, "a-49932");
+    assert!(tools.origins_text().lines().count() > 49_932);
+    let variables = Project::new(&format!("[env]\n{}", numbered(|number| format!("V{number} = \"x\"\n")))).load();
+    assert!(
+        variables
+            .origins_text()
+            .contains("env.V60000 = \"x\"  # devshell.toml:60002:10")
+    );
+    assert!(faults(&numbered(|number| format!("k{number} = 1\n"))).contains("the first 100 are shown"));
+    assert!(faults(&fill("a")).contains("1 fault"));
+    assert!(faults(&format!("[{}]", fill("a."))).contains("fault"));
+    assert!(faults(&fill("[")).contains("fault"));
+    assert!(faults(&format!("a = {}", fill("{a="))).contains("fault"));
+    let shown = faults(&format!("[vm]\nbackend = \"{}\"\n", &fill("x")[100..]));
+    assert!(shown.len() < 2000, "{}", shown.len());
 }
 
 #[test]
@@ -244,7 +310,7 @@ fn syntax_errors_are_faults_with_a_place_and_hide_nothing_before_them() {
 fn a_duplicate_key_is_a_fault() {
     let text = faults("[vm]\nenabled = true\nenabled = false\n");
     assert!(
-        text.contains("--> devshell.toml:3:1") && text.contains("duplicate key"),
+        text.contains("--> devshell.toml:3:1") && text.contains("the key `enabled` is there already"),
         "{text}"
     );
 }

@@ -95,6 +95,35 @@ env = { Y = "2" }
 }
 
 #[test]
+fn tools_that_a_profile_brings_are_addressed_by_name_too() {
+    let text = "[[profile.ci.tool]]\nname = \"unit-test\"\nrun = [\"a\"]\nretries = { count = 1, delay = \"1s\" }\n";
+    let project = || Project::new(text).env("DEVSHELL_PROFILE", "ci");
+    let tool = project()
+        .env("DEVSHELL__TOOL__UNIT_TEST__CWD", "sub")
+        .set("tool.unit-test.timeout=5m")
+        .set("tool.unit-test.retries.count=3")
+        .set("tool.unit-test.env.A=1")
+        .set("tool.unit-test.when={ os = \"linux\" }")
+        .load()
+        .config
+        .tool
+        .remove(0);
+    assert_eq!(tool.timeout, Some(Duration::from_secs(300)));
+    let retries = tool.retries.unwrap();
+    assert_eq!((retries.count, retries.delay.as_secs()), (3, 1));
+    assert_eq!((tool.cwd.as_deref(), tool.env["A"].as_str()), (Some("sub"), "1"));
+    assert_eq!(tool.when.unwrap().os.as_deref(), Some("linux"));
+    // Without the profile there is no such tool.
+    let shown = Project::new(text).set("tool.unit-test.timeout=5m").faults();
+    assert!(shown.contains("there is no tool `unit-test`"), "{shown}");
+    let shown = project().set("tool.unit-test=5m").faults();
+    assert!(
+        shown.contains("`tool.unit-test` is a tool, not a key of one"),
+        "{shown}"
+    );
+}
+
+#[test]
 fn profiles_that_are_not_chosen_are_checked_too() {
     let shown = faults("[profile.ci.vm]\nbakend = \"lima\"\n[[profile.ci.tool]]\nname = \"x\"\n");
     assert!(shown.contains("unknown key `bakend` in [profile.ci.vm]"), "{shown}");

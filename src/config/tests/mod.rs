@@ -2,7 +2,10 @@
 
 mod faults;
 mod layers;
+mod origins;
 mod reference;
+mod samples;
+mod user;
 mod variables;
 
 use std::collections::BTreeSet;

@@ -58,7 +58,7 @@ fn a_malformed_variable_is_a_fault_that_names_it() {
      | ^^^
      = help: did you mean `copy`?
 
-    error: `workspace.ignore` must be a list of strings: found `target`
+    error: `workspace.ignore` must be a list of strings, found a string
      --> DEVSHELL__WORKSPACE__IGNORE
      |
      | target
@@ -112,6 +112,76 @@ fn unknown_variables_are_warnings_with_the_nearest_name() {
         ]
     );
     assert_eq!(loaded.config.vm.backend, BackendName::Auto);
+}
+
+/// An environment as a badly set-up machine hands it over: each odd value has its outcome.
+#[test]
+fn an_environment_full_of_odd_values_has_documented_outcomes() {
+    use std::os::unix::ffi::OsStringExt;
+    let long = "x".repeat(1 << 20);
+    let odd_name = |tail: &[u8]| OsString::from_vec([b"DEVSHELL_", tail].concat());
+
+    // Nobody else's variable matters, whatever it is.
+    let mut project = Project::new("");
+    project.request.env.extend([
+        (OsString::from_vec(vec![0xff, 0xfe]), OsString::from_vec(vec![0xff])),
+        ("OTHER".into(), long.clone().into()),
+        (OsString::new(), "no name".into()),
+        ("DEVSHELL".into(), "x".into()),
+        // Ours: empty is unset, and what is read elsewhere is judged there.
+        ("DEVSHELL_VM".into(), OsString::new()),
+        ("DEVSHELL_EXPORT_BASE".into(), OsString::from_vec(vec![0xff])),
+        // Names that nothing reads: a warning each, in one line and not at full length.
+        (odd_name(b"\xff\x1b[31m"), "x".into()),
+        (odd_name(b"A\nB"), "x".into()),
+        (odd_name(long.as_bytes()), "x".into()),
+        // Values of any kind for a variable of the tools.
+        ("DEVSHELL__ENV__BLANK".into(), "  ".into()),
+        ("DEVSHELL__ENV__LINES".into(), "a\nb\r\n".into()),
+        ("DEVSHELL__ENV__LONG".into(), long.clone().into()),
+        // A blank path is a path.
+        ("DEVSHELL_VM_WORKSPACE_PARENT".into(), " ".into()),
+    ]);
+    let loaded = project.load();
+    assert_eq!(loaded.warnings.len(), 3, "{:?}", loaded.warnings);
+    for warning in &loaded.warnings {
+        assert!(
+            warning.starts_with("unknown variable DEVSHELL_") && warning.len() < 1000,
+            "{warning}"
+        );
+        assert!(!warning.contains(char::is_control), "{warning:?}");
+    }
+    let env = &loaded.config.env;
+    assert_eq!((env["BLANK"].as_str(), env["LINES"].as_str()), ("  ", "a\nb\r\n"));
+    assert_eq!(env["LONG"].len(), long.len());
+    assert_eq!(loaded.config.vm.workspace_parent, Some(project.path(" ")));
+    assert!(
+        loaded
+            .origins_text()
+            .contains("env.LINES = \"a\\nb\\r\\n\"  # DEVSHELL__ENV__LINES\n")
+    );
+
+    // Set but malformed is a fault that names the variable, and never a page long.
+    let mut project = Project::new("");
+    let malformed = [
+        ("DEVSHELL_VM", " on".into()),
+        ("DEVSHELL_VM_BACKEND", "lima\n".into()),
+        ("DEVSHELL_VM_EAGER", " ".into()),
+        ("DEVSHELL_VM_EXEC_TIMEOUT_MS", long.clone().into()),
+        ("DEVSHELL_VM_SOCKET", OsString::from_vec(b"unix:\xff".to_vec())),
+        ("DEVSHELL__RUN__FAIL_FAST", "\u{1b}[31m".into()),
+        ("DEVSHELL__RUN__TIMEOUT", long.into()),
+        ("DEVSHELL__WORKSPACE__IGNORE", "[\n\"a\",\n1]".into()),
+    ];
+    for (name, value) in &malformed {
+        project.request.env.push(((*name).into(), value.clone()));
+    }
+    let shown = project.faults();
+    assert!(shown.len() < 8000 && !shown.contains('\u{1b}'), "{}", shown.len());
+    for (name, _) in malformed {
+        assert_eq!(shown.matches(&format!("--> {name}\n")).count(), 1, "{name}:\n{shown}");
+    }
+    assert!(shown.contains("help: did you mean `lima`?"), "{shown}");
 }
 
 #[test]

@@ -1,0 +1,7 @@
+//! `devshell schema`.
+
+use super::end::{CliError, answer};
+
+pub(super) fn schema() -> Result<u8, CliError> {
+    answer(&format!("{:#}\n", crate::config::schema()))
+}
