@@ -288,3 +288,52 @@ fn programs_that_are_not_there_are_named_and_are_no_problem() {
         "{text}"
     );
 }
+
+#[test]
+fn a_state_folder_that_cannot_be_written_to_ends_a_run_before_its_tools() {
+    let test = "doctor::a_state_folder_that_cannot_be_written_to";
+    if is_root() {
+        return not_run(test, "modes do not stop root");
+    }
+    let project = Project::new("[[tool]]\nname = \"t\"\nscript = \"touch ran\"\n");
+    let state = project.beside("state");
+    std::fs::set_permissions(&state, PermissionsExt::from_mode(0o500)).unwrap();
+    let ran = project.run();
+    ran.code(74).says("devshell's state folder").says("XDG_STATE_HOME");
+    assert!(!ran.stderr.contains("tool=t"), "{}", ran.stderr);
+    let report = report(project.devshell(&["doctor", "--json"]).code(69));
+    assert_eq!(check(&report["folders"], "state")["state"], "problem");
+    // Nothing is kept or committed by a run in place.
+    project.devshell(&["run", "--set", "vm.host.strategy=in_place"]).code(0);
+    std::fs::set_permissions(&state, PermissionsExt::from_mode(0o700)).unwrap();
+}
+
+#[test]
+fn a_full_state_disk_ends_a_run_before_its_tools() {
+    let test = "doctor::a_full_state_disk_ends_a_run_before_its_tools";
+    if !own_mounts(test) {
+        return;
+    }
+    let project = Project::new("");
+    let Some(disk) = Disk::tmpfs(&project.beside("disk"), "4m") else {
+        return not_run(test, "no tmpfs can be mounted here");
+    };
+    let outside = project.beside("ran");
+    let args = ["exec", "--", "touch", outside.to_str().unwrap()];
+    let run = |args: &[&str]| {
+        let mut command = project.command(args);
+        command.env("XDG_STATE_HOME", disk.0.join("state"));
+        finish(command)
+    };
+    std::fs::write(disk.0.join("filler"), vec![1; 3_500_000]).unwrap();
+    let ran = run(&args);
+    ran.code(74).says("is full").says("class=sync");
+    assert!(!outside.exists(), "no tool was started");
+    let report = report(run(&["doctor", "--json"]).code(69));
+    let room = check(&report["folders"], "state_room");
+    assert_eq!(room["state"], "problem");
+    assert!(room["remedy"].as_str().unwrap().starts_with("df "), "{room}");
+    std::fs::remove_file(disk.0.join("filler")).unwrap();
+    run(&args).code(0);
+    assert!(outside.exists());
+}
