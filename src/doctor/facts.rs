@@ -63,7 +63,8 @@ pub(super) fn size(bytes: u64) -> String {
     let name = UNITS.get(unit as usize).unwrap_or(&"TiB");
     let whole = bytes >> (10 * unit);
     // One digit behind the point where the number is small.
-    let tenth = (bytes - (whole << (10 * unit))) * 10 >> (10 * unit);
+    let rest = bytes - (whole << (10 * unit));
+    let tenth = (rest * 10) >> (10 * unit);
     if unit > 0 && whole < 10 {
         format!("{whole}.{tenth} {name}")
     } else {

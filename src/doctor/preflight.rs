@@ -73,7 +73,7 @@ pub fn preflight(plan: &Plan) -> Result<(), Unready> {
         });
     }
     needed.push((STATE, state, MOVE_STATE));
-    needed.push(("the workspace", &plan.workspace, "choose a smaller workspace elsewhere"));
+    needed.push(("the workspace", &plan.workspace, "move the workspace to another disk"));
     for (what, path, remedy) in needed {
         if let Ok(room) = room(existing(path))
             && is_full(room)
