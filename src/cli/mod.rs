@@ -2,6 +2,8 @@
 //! result into an exit code. The only room that prints and that reads the environment.
 
 mod args;
+#[cfg(test)]
+mod book;
 mod check;
 mod clean;
 mod complete;
