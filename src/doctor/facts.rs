@@ -13,8 +13,9 @@ use super::report::Check;
 use super::throwaway::existing;
 
 const MIB: u64 = 1 << 20;
-/// With less than this nothing can be committed: the file system is as good as full.
-pub(super) const FULL: (u64, u64) = (MIB, 16);
+/// With less than this not even a journal and a small file can be written. No more than that: a small disk
+/// with room for a small result is none of devshell's business.
+const FULL: (u64, u64) = (64 << 10, 8);
 /// With less than this a build may fill it.
 const LOW: (u64, u64) = (1024 * MIB, 10_000);
 

@@ -325,7 +325,9 @@ fn a_full_state_disk_ends_a_run_before_its_tools() {
         command.env("XDG_STATE_HOME", disk.0.join("state"));
         finish(command)
     };
-    std::fs::write(disk.0.join("filler"), vec![1; 3_500_000]).unwrap();
+    // As much as there is.
+    let full = std::fs::write(disk.0.join("filler"), vec![1; 8 << 20]).unwrap_err();
+    assert_eq!(full.kind(), std::io::ErrorKind::StorageFull);
     let ran = run(&args);
     ran.code(74).says("is full").says("class=sync");
     assert!(!outside.exists(), "no tool was started");
