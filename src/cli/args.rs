@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::config::Override;
 use crate::plan::Selection;
 
+use super::doctor::Doctor;
 use super::setup_args::{Completions, Init, Man, Schema};
 
 const AFTER_HELP: &str = "\
@@ -43,6 +44,8 @@ pub(super) enum Command {
     Config(Config),
     /// Print what `run` would do, touching nothing
     Plan(Plan),
+    /// Say of every backend whether it is usable, why not, and what mends it
+    Doctor(Doctor),
     /// Look at, apply or drop the kept results of failed runs
     Results(Results),
     /// Remove what dead runs left behind

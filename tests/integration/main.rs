@@ -3,9 +3,11 @@
 #![allow(unreachable_pub, reason = "a test crate has no outside")]
 
 mod architecture;
+mod book;
 mod commands;
 mod commit;
 mod configs;
+mod doctor;
 mod exit_codes;
 mod failures;
 mod forbidden;
