@@ -15,6 +15,8 @@ mod init;
 mod man;
 mod nested;
 mod plan;
+mod plan_json;
+mod plan_tools;
 mod recovery;
 mod reporters;
 mod results;

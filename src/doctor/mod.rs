@@ -11,6 +11,7 @@ mod facts;
 mod folders;
 mod host;
 mod lima;
+mod outlook;
 mod preflight;
 mod programs;
 mod remote;
@@ -28,6 +29,7 @@ use std::time::{Duration, Instant};
 use crate::config::Config;
 use crate::plan::{Backend, HostPlan, Plan};
 
+pub use outlook::{Outlook, View, outlook};
 pub use preflight::{Unready, preflight};
 pub use report::{BackendReport, Check, DOCTOR_VERSION, Report, State};
 

@@ -45,6 +45,38 @@ pub(super) fn checks(case: &Case, host: &HostPlan, kernel: &Kernel) -> Vec<Check
     checks
 }
 
+/// What a view would be like.
+pub(super) struct Foreseen {
+    pub(super) isolation: Require,
+    pub(super) why: Option<String>,
+    pub(super) warnings: Vec<String>,
+}
+
+/// Makes a view of this kind and drops it; says why there can be none.
+pub(super) fn foresee(case: &Case, host: &HostPlan, strategy: Strategy) -> Result<Foreseen, String> {
+    let settings = HostSettings::of_plan(&case.plan, host);
+    let tried = match strategy {
+        Strategy::Auto | Strategy::Overlay => overlay(case, &settings, place(case, &settings).as_ref()),
+        Strategy::Copy => match &host.no_copy {
+            Some(no_copy) => Err(no_copy.clone()),
+            None => copy(&settings),
+        },
+        Strategy::InPlace => {
+            let settings = HostSettings {
+                require: Require::None,
+                cache: None,
+                ..settings
+            };
+            attempt(settings, &case.plan.workspace)
+        }
+    }?;
+    Ok(Foreseen {
+        isolation: tried.readiness.isolation,
+        why: tried.readiness.why,
+        warnings: tried.warnings,
+    })
+}
+
 /// A folder on the workspace's own file system and mount.
 struct Place {
     throwaway: Throwaway,

@@ -17,6 +17,7 @@ mod leftovers;
 mod library;
 mod locks;
 mod output;
+mod plan;
 mod projects;
 mod readme;
 mod retries;
