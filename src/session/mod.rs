@@ -4,6 +4,9 @@ mod error;
 mod holder;
 pub mod host;
 mod open;
+mod staged_tree;
+mod staging;
+mod words;
 
 use std::sync::mpsc::SyncSender;
 
@@ -16,6 +19,7 @@ use crate::workspace::{Baseline, WorkspaceLock};
 pub use error::VmError;
 pub use holder::SessionHolder;
 pub use open::open;
+pub use staging::StagingPlace;
 
 /// What a session is handed for each of its steps.
 pub struct Context<'a, 'e> {
