@@ -9,7 +9,7 @@ use super::environment::passes;
 use super::error::PlanError;
 use super::facts::{Facts, origin_of_root, real_as_far_as_it_goes, workspace_key};
 use super::types::{
-    Backend, HostAccess, HostPlan, Places, Plan, Require, Retries, Strategy, ToolPlan, When, WorkspaceMode, WriteBack,
+    Backend, BetaPlan, GuestPlan, HostAccess, HostPlan, Places, Plan, Require, Retries, SidecarAddress, Strategy, ToolPlan, When, WorkspaceMode, WriteBack,
 };
 use crate::config::{self, BackendName, Config, Loaded, Tool};
 use crate::exit::ExitCodePolicy;
@@ -161,7 +161,7 @@ fn backend(loaded: &Loaded) -> (Backend, String) {
     let backend = match vm.backend {
         BackendName::Auto | BackendName::Host => Backend::Host(host(&loaded.config)),
         BackendName::Lima => Backend::Lima,
-        BackendName::Beta => Backend::Beta,
+        BackendName::Beta => Backend::Beta(beta(&loaded.config)),
         BackendName::Remote => Backend::Remote,
     };
     (backend, why)
@@ -170,12 +170,7 @@ fn backend(loaded: &Loaded) -> (Backend, String) {
 fn host(config: &Config) -> HostPlan {
     HostPlan {
         strategy: config.vm.host.strategy.into(),
-        require: match config.sandbox.require {
-            config::Require::None => Require::None,
-            config::Require::Processes => Require::Processes,
-            config::Require::View => Require::View,
-            config::Require::Full => Require::Full,
-        },
+        require: config.sandbox.require.into(),
         network: config.sandbox.network,
         host: match config.sandbox.host {
             config::HostAccess::ReadWrite => HostAccess::ReadWrite,
@@ -183,6 +178,51 @@ fn host(config: &Config) -> HostPlan {
         },
         writable: config.sandbox.writable.clone(),
         no_copy: None,
+    }
+}
+
+fn beta(config: &Config) -> BetaPlan {
+    let beta = &config.vm.beta;
+    BetaPlan {
+        address: SidecarAddress::new(beta.socket.as_deref(), beta.command.as_deref()),
+        token_file: beta.token_file.clone(),
+        session_staging: beta.session_staging.clone(),
+        guest: guest(config),
+    }
+}
+
+/// What all backends with a guest need to know.
+fn guest(config: &Config) -> GuestPlan {
+    GuestPlan {
+        guest_workspace: config.vm.guest_workspace.clone(),
+        inputs: config.workspace.inputs.clone().unwrap_or_default(),
+        outputs: config.workspace.outputs.clone().unwrap_or_default(),
+        require: config.sandbox.require.into(),
+    }
+}
+
+impl SidecarAddress {
+    /// From `vm.beta.socket`, as the config has checked it, and `vm.beta.command`.
+    pub(super) fn new(socket: Option<&str>, command: Option<&[String]>) -> Self {
+        match socket {
+            // A command alone is meant to be spoken with.
+            Some("stdio") | None => Self::Stdio(command.unwrap_or_default().to_vec()),
+            Some(socket) => match socket.strip_prefix("tcp:") {
+                Some(address) => Self::Tcp(address.to_owned()),
+                None => Self::Unix(socket.strip_prefix("unix:").unwrap_or(socket).into()),
+            },
+        }
+    }
+}
+
+impl From<config::Require> for Require {
+    fn from(require: config::Require) -> Self {
+        match require {
+            config::Require::None => Self::None,
+            config::Require::Processes => Self::Processes,
+            config::Require::View => Self::View,
+            config::Require::Full => Self::Full,
+        }
     }
 }
 
