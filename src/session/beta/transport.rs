@@ -7,6 +7,8 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
 use crate::plan::SidecarAddress;
 use crate::process::{OnStderr, Peer};
 use crate::session::VmError;
@@ -25,7 +27,11 @@ pub(super) struct Transport {
 }
 
 /// What comes from the sidecar.
-pub(super) struct Incoming(OwnedFd);
+pub(super) struct Incoming {
+    stream: OwnedFd,
+    /// How long a read may wait; `None`: for ever.
+    patience: Option<Duration>,
+}
 
 /// What goes to the sidecar.
 pub(super) struct Outgoing {
@@ -55,7 +61,7 @@ impl Transport {
                 let argv: Vec<OsString> = command.iter().map(OsString::from).collect();
                 let (peer, pipes) = Peer::start(&argv, on_stderr).map_err(|source| unreachable(address, source))?;
                 Ok(Self {
-                    reader: Incoming(pipes.from),
+                    reader: Incoming::new(pipes.from),
                     writer: Outgoing {
                         stream: Some(pipes.to),
                         is_socket: false,
@@ -68,7 +74,7 @@ impl Transport {
 
     fn of_socket(socket: OwnedFd) -> io::Result<Self> {
         Ok(Self {
-            reader: Incoming(socket.try_clone()?),
+            reader: Incoming::new(socket.try_clone()?),
             writer: Outgoing {
                 stream: Some(socket),
                 is_socket: true,
@@ -78,9 +84,28 @@ impl Transport {
     }
 }
 
+impl Incoming {
+    fn new(stream: OwnedFd) -> Self {
+        Self { stream, patience: None }
+    }
+
+    /// How long a read may wait from now on.
+    pub(super) fn set_patience(&mut self, patience: Option<Duration>) {
+        self.patience = patience;
+    }
+}
+
 impl Read for Incoming {
+    /// `TimedOut` when nothing came in time.
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        Ok(rustix::io::retry_on_intr(|| rustix::io::read(&self.0, &mut *buffer))?)
+        if let Some(patience) = self.patience {
+            let limit = Timespec::try_from(patience).unwrap_or_default();
+            let mut watched = [PollFd::new(&self.stream, PollFlags::IN)];
+            if rustix::io::retry_on_intr(|| poll(&mut watched, Some(&limit)))? == 0 {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+        }
+        Ok(rustix::io::retry_on_intr(|| rustix::io::read(&self.stream, &mut *buffer))?)
     }
 }
 
