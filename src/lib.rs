@@ -41,6 +41,7 @@ mod quote;
 pub mod report;
 pub mod runner;
 pub mod session;
+pub mod sidecar;
 mod starter;
 mod sys;
 pub mod vfs;
