@@ -1,5 +1,6 @@
 //! A session: one backend from `ensure_ready` to `shutdown`.
 
+pub mod beta;
 mod error;
 mod holder;
 pub mod host;
@@ -69,6 +70,11 @@ pub trait Session {
     /// Why a tool may have failed here that would not fail elsewhere, in words, from the last
     /// bytes of its stderr.
     fn explain(&self, _stderr: &[u8]) -> Option<String> {
+        None
+    }
+
+    /// Why the backend was lost, where it knows more than the tool that was lost with it.
+    fn loss(&self) -> Option<VmError> {
         None
     }
 

@@ -1,0 +1,12 @@
+//! The sidecar backend (β): tools run wherever a `devshell-vm` runs.
+
+mod exec;
+mod files;
+mod greeting;
+mod link;
+mod session;
+mod settings;
+mod transport;
+
+pub use session::BetaSession;
+pub use settings::BetaSettings;
