@@ -9,7 +9,8 @@ use super::environment::passes;
 use super::error::PlanError;
 use super::facts::{Facts, origin_of_root, real_as_far_as_it_goes, workspace_key};
 use super::types::{
-    Backend, BetaPlan, GuestPlan, HostAccess, HostPlan, Places, Plan, Require, Retries, SidecarAddress, Strategy, ToolPlan, When, WorkspaceMode, WriteBack,
+    Backend, BetaPlan, GuestPlan, HostAccess, HostPlan, Places, Plan, Require, Retries, SidecarAddress, Strategy,
+    ToolPlan, When, WorkspaceMode, WriteBack,
 };
 use crate::config::{self, BackendName, Config, Loaded, Tool};
 use crate::exit::ExitCodePolicy;

@@ -2,6 +2,7 @@
 
 pub mod beta;
 mod error;
+mod guest_tree;
 mod holder;
 pub mod host;
 mod open;

@@ -39,6 +39,21 @@ impl StagedTree {
         })
     }
 
+    /// As [`Self::new`], for a part of the tree of which nobody needs to hear.
+    pub(super) fn quietly(place: &StagingPlace, rules: Rules, vfs: &Vfs, cx: &mut Context) -> Result<Self, VmError> {
+        let staging = Staging::open(place).map_err(|source| staging_error(place, source))?;
+        let cancel = cx.cancel;
+        let folder = vfs.workspace().under(staging.tree());
+        let pushed = workspace::push(vfs, &folder, &staging.index(), &rules, &|| cancel.is_raised())?;
+        Ok(Self {
+            staging,
+            pushed,
+            rules,
+            workspace: vfs.workspace(),
+            earlier: None,
+        })
+    }
+
     /// Makes the staging equal to a Vfs that has changed since.
     pub(super) fn push_again(&mut self, vfs: &Vfs, cx: &mut Context) -> Result<(), VmError> {
         self.pushed = push(&self.staging, &self.rules, vfs, cx)?;

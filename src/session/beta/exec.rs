@@ -186,11 +186,7 @@ struct Sink {
 
 impl Sink {
     fn finish(&self, end: ToolEnd) {
-        self.shared
-            .input
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .closed = true;
+        self.shared.input.lock().unwrap_or_else(PoisonError::into_inner).closed = true;
         self.shared.changed.notify_all();
         for stream in [Stream::Stdout, Stream::Stderr] {
             let _ = self.messages.send(Message::Closed(stream));
@@ -259,7 +255,10 @@ fn of_result(result: ExecResult, stopped: bool) -> ToolEnd {
 
 /// What a peer says may be anything; only 0 without a signal is success.
 fn of_code(code: i64, signal: Option<i64>) -> ToolExit {
-    if let Some(signal) = signal.and_then(|signal| i32::try_from(signal).ok()).filter(|signal| (1..=64).contains(signal)) {
+    if let Some(signal) = signal
+        .and_then(|signal| i32::try_from(signal).ok())
+        .filter(|signal| (1..=64).contains(signal))
+    {
         return ToolExit::Signal(signal);
     }
     match code {
@@ -330,7 +329,10 @@ mod tests {
         assert!(matches!(missing, ToolExit::NotFound(_)));
         let denied = refused(ErrorCode::ExecSpawn, "Permission denied");
         assert!(matches!(denied, ToolExit::NotExecutable(_)));
-        assert!(matches!(refused(ErrorCode::BadGuestCwd, "x"), ToolExit::NotExecutable(_)));
+        assert!(matches!(
+            refused(ErrorCode::BadGuestCwd, "x"),
+            ToolExit::NotExecutable(_)
+        ));
         assert!(matches!(refused(ErrorCode::NoSession, "x"), ToolExit::Lost(_)));
     }
 }

@@ -115,7 +115,9 @@ impl RemoteFiles {
         answered(path, reply)?;
         match failed {
             None => Ok(()),
-            Some(error) => Err(GuestFsError::Internal(format!("cannot read what `{path}` is to hold: {error}"))),
+            Some(error) => Err(GuestFsError::Internal(format!(
+                "cannot read what `{path}` is to hold: {error}"
+            ))),
         }
     }
 
@@ -138,7 +140,9 @@ impl GuestFsOps for RemoteFiles {
             let more = page.more.unwrap_or(false);
             let found = page.names.unwrap_or_default();
             if page.names_base64.is_some_and(|odd| !odd.is_empty()) {
-                return Err(GuestFsError::Internal(format!("`{path}` holds names that are not UTF-8")));
+                return Err(GuestFsError::Internal(format!(
+                    "`{path}` holds names that are not UTF-8"
+                )));
             }
             let stuck = found.is_empty();
             names.extend(found);
@@ -179,12 +183,14 @@ impl GuestFsOps for RemoteFiles {
 
     fn mkdir(&mut self, path: &str) -> Result<(), GuestFsError> {
         let plain = self.plain(path)?;
-        self.ask(path, self.request(FsOperation::Mkdir, plain.as_bytes())).map(|_| ())
+        self.ask(path, self.request(FsOperation::Mkdir, plain.as_bytes()))
+            .map(|_| ())
     }
 
     fn remove(&mut self, path: &str) -> Result<(), GuestFsError> {
         let plain = self.plain(path)?;
-        self.ask(path, self.request(FsOperation::Remove, plain.as_bytes())).map(|_| ())
+        self.ask(path, self.request(FsOperation::Remove, plain.as_bytes()))
+            .map(|_| ())
     }
 }
 

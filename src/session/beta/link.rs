@@ -359,7 +359,12 @@ impl Listener {
                     }
                 };
                 match waiting {
-                    None => return Err(Broken::Protocol(format!("a reply that nobody asked for: {}", of_reply(&reply)))),
+                    None => {
+                        return Err(Broken::Protocol(format!(
+                            "a reply that nobody asked for: {}",
+                            of_reply(&reply)
+                        )));
+                    }
                     Some(Waiting::Call(sender)) => {
                         let _ = sender.send(Answer::Reply(Box::new(reply)));
                     }

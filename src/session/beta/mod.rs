@@ -7,6 +7,7 @@ mod link;
 mod session;
 mod settings;
 mod transport;
+mod tree;
 
 pub use session::BetaSession;
 pub use settings::BetaSettings;

@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::io::Read as _;
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -12,6 +12,7 @@ use crate::event::Stream;
 use crate::guest_fs::{GuestFsOps, logical_path_to_guest};
 use crate::plan::{Require, WorkspaceMode};
 use crate::process::{Cancel, Message, OnStderr, Peer, Running, ToolCommand};
+use crate::session::guest_tree::{Outputs, put_inputs};
 use crate::session::staged_tree::StagedTree;
 use crate::session::{Context, Readiness, Session, VmError};
 use crate::sidecar::{Capability, Direction, ErrorCode, Reply, Request, SessionShutdown, SyncRequest};
@@ -40,6 +41,8 @@ pub struct BetaSession {
     settings: BetaSettings,
     connected: Option<Connected>,
     staged: Option<StagedTree>,
+    /// In guest mode.
+    outputs: Option<Outputs>,
     /// Whether a lost connection was made anew already.
     reconnected: bool,
     /// Why the connection was lost, once that was noticed.
@@ -63,6 +66,7 @@ impl BetaSession {
             settings,
             connected: None,
             staged: None,
+            outputs: None,
             reconnected: false,
             loss: None,
         }
@@ -224,7 +228,11 @@ impl BetaSession {
             .call(Request::SyncRequest(request), Some(SYNC), &|| !cancel.is_raised())
         {
             Ok(Reply::SyncOk(_)) => Ok(()),
-            Ok(other) => Err(failed(address, "sync_request", CallError::Unexpected(super::link::of_reply(&other)))),
+            Ok(other) => Err(failed(
+                address,
+                "sync_request",
+                CallError::Unexpected(super::link::of_reply(&other)),
+            )),
             Err(error) => Err(failed(address, "sync_request", error)),
         }
     }
@@ -357,7 +365,12 @@ impl Session for BetaSession {
         }
         match self.settings.mode {
             WorkspaceMode::Sync => {
-                self.staged = Some(StagedTree::new(&self.settings.staging(), self.settings.rules()?, vfs, cx)?);
+                self.staged = Some(StagedTree::new(
+                    &self.settings.staging(),
+                    self.settings.rules()?,
+                    vfs,
+                    cx,
+                )?);
                 self.sync(Direction::PushToGuest, cx.cancel)?;
             }
             WorkspaceMode::Guest => self.put_in(vfs, cx)?,
@@ -434,6 +447,7 @@ impl Session for BetaSession {
 
     fn release(&mut self, _: &mut Context) -> Result<(), VmError> {
         self.staged = None;
+        self.outputs = None;
         let Some(connected) = self.connected.take() else {
             return Ok(());
         };
@@ -471,11 +485,27 @@ impl BetaSession {
             .is_ok_and(|names| names.iter().any(|other| other.as_bytes() == name.as_bytes()))
     }
 
-    fn put_in(&mut self, _: &Vfs, _: &mut Context) -> Result<(), VmError> {
-        Ok(())
+    /// The tools' folder in the guest's own tree.
+    fn guest_folder(&self, workspace: &VfsPath) -> Result<PathBuf, VmError> {
+        let mount = &self.settings.guest.guest_workspace;
+        let path = logical_path_to_guest(mount, workspace.as_os_str());
+        path.map(PathBuf::from)
+            .map_err(|error| VmError::Config(error.to_string()))
     }
 
-    fn take_out(&mut self, _: &mut Vfs, _: &mut Context) -> Result<Baseline, VmError> {
-        Err(not_ready())
+    fn put_in(&mut self, vfs: &Vfs, cx: &mut Context) -> Result<(), VmError> {
+        let folder = self.guest_folder(&vfs.workspace())?;
+        let (guest, here) = (&self.settings.guest, &self.settings.folder);
+        self.outputs = Some(Outputs::note(&guest.outputs, here, vfs, cx)?);
+        let mut files = self.files().ok_or_else(not_ready)?;
+        put_inputs(&guest.inputs, here, &mut files, &folder, vfs, cx)
+    }
+
+    fn take_out(&mut self, vfs: &mut Vfs, cx: &mut Context) -> Result<Baseline, VmError> {
+        let folder = self.guest_folder(&vfs.workspace())?;
+        let (Some(mut files), Some(outputs)) = (self.files(), self.outputs.as_mut()) else {
+            return Err(not_ready());
+        };
+        outputs.collect(&mut files, &folder, vfs, cx)
     }
 }

@@ -105,7 +105,9 @@ impl Read for Incoming {
                 return Err(io::ErrorKind::TimedOut.into());
             }
         }
-        Ok(rustix::io::retry_on_intr(|| rustix::io::read(&self.stream, &mut *buffer))?)
+        Ok(rustix::io::retry_on_intr(|| {
+            rustix::io::read(&self.stream, &mut *buffer)
+        })?)
     }
 }
 
@@ -178,7 +180,9 @@ fn connect(at: &str) -> io::Result<TcpStream> {
     let until = Instant::now() + CONNECT;
     let mut last = io::Error::new(io::ErrorKind::NotFound, format!("`{at}` has no address"));
     for address in at.to_socket_addrs()? {
-        let left = until.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
+        let left = until
+            .saturating_duration_since(Instant::now())
+            .max(Duration::from_millis(1));
         match TcpStream::connect_timeout(&address, left) {
             Ok(stream) => return Ok(stream),
             Err(error) => last = error,
