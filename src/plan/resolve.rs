@@ -204,7 +204,8 @@ fn guest(config: &Config) -> GuestPlan {
 
 impl SidecarAddress {
     /// From `vm.beta.socket`, as the config has checked it, and `vm.beta.command`.
-    pub(super) fn new(socket: Option<&str>, command: Option<&[String]>) -> Self {
+    #[must_use]
+    pub fn new(socket: Option<&str>, command: Option<&[String]>) -> Self {
         match socket {
             // A command alone is meant to be spoken with.
             Some("stdio") | None => Self::Stdio(command.unwrap_or_default().to_vec()),

@@ -8,7 +8,8 @@ use crate::sidecar::{
     Capability, FsData, FsErrorCode, FsOperation, GuestFs, GuestFsOk, MAX_FRAME, Reply, Request, from_base64, to_base64,
 };
 
-use super::link::{Answer, Broken, CallError, Link, of_reply};
+use super::link::{Answer, Broken, CallError, Link};
+use super::said::of_reply;
 
 /// How long a piece of an answer may take.
 const PATIENCE: Duration = Duration::from_secs(120);

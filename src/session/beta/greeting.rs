@@ -12,7 +12,8 @@ use crate::sidecar::{
     VERSION,
 };
 
-use super::link::{Agreed, Broken, CallError, Link, of_reply};
+use super::link::{Agreed, Broken, CallError, Link};
+use super::said::of_reply;
 use super::transport::in_words;
 
 /// How long an answer may take that costs the sidecar nothing.

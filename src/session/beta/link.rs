@@ -13,12 +13,11 @@ use crate::sidecar::{
     MAX_LINE_BEFORE_HANDSHAKE, OutputStream, Reply, Request, decode_reply, write_message,
 };
 
+use super::said::{of_reply, shown};
 use super::transport::{Incoming, Outgoing};
 
 /// Lines of a server that does not bound them: whole files in base64.
 const MAX_LINE_OF_SERVER: usize = 128 * 1024 * 1024;
-/// How much of what is not the protocol is shown.
-const SHOWN: usize = 120;
 /// How often a caller who waits for a reply looks whether it is still wanted.
 const SLICE: Duration = Duration::from_millis(100);
 
@@ -377,30 +376,5 @@ impl Listener {
             }
         }
         Ok(())
-    }
-}
-
-/// The beginning of what came, fit to be printed.
-fn shown(line: &[u8]) -> String {
-    let head = line.get(..SHOWN).unwrap_or(line);
-    let more = if head.len() < line.len() { "…" } else { "" };
-    format!("`{}{more}`", head.escape_ascii())
-}
-
-/// A reply in a word.
-pub(super) fn of_reply(reply: &Reply) -> String {
-    match reply {
-        Reply::HandshakeOk(_) => "handshake_ok".to_owned(),
-        Reply::SessionOk(_) => "session_ok".to_owned(),
-        Reply::SyncOk(_) => "sync_ok".to_owned(),
-        Reply::ExecResult(_) => "exec_result".to_owned(),
-        Reply::ExecOutput(_) => "exec_output".to_owned(),
-        Reply::ExecStdinTaken(_) => "exec_stdin_taken".to_owned(),
-        Reply::GuestFsOk(_) => "guest_fs_ok".to_owned(),
-        Reply::GuestFsError(error) => format!("guest_fs_error {}: {}", error.code, error.message),
-        Reply::FsData(_) => "fs_data".to_owned(),
-        Reply::ShutdownOk(_) => "shutdown_ok".to_owned(),
-        Reply::Error(error) => format!("error {}: {}", error.code, error.message),
-        Reply::Ping => "ping".to_owned(),
     }
 }

@@ -1,40 +1,35 @@
 //! The sidecar backend as the runner uses it.
 
-use std::ffi::OsStr;
 use std::io::Read as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::SyncSender;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use crate::event::Stream;
 use crate::guest_fs::{GuestFsOps, logical_path_to_guest};
 use crate::plan::{Require, WorkspaceMode};
-use crate::process::{Cancel, Message, OnStderr, Peer, Running, ToolCommand};
+use crate::process::{Cancel, Message, Running, ToolCommand};
 use crate::session::guest_tree::{Outputs, put_inputs};
 use crate::session::staged_tree::StagedTree;
 use crate::session::{Context, Readiness, Session, VmError};
-use crate::sidecar::{Capability, Direction, ErrorCode, Reply, Request, SessionShutdown, SyncRequest};
+use crate::sidecar::{Capability, Direction, Reply, Request, SessionShutdown, SyncRequest};
 use crate::vfs::{Vfs, VfsPath};
 use crate::workspace::{Baseline, SyncError};
 
+use super::connect::Connected;
 use super::exec;
 use super::files::RemoteFiles;
-use super::greeting::{Begun, begin, candidates, failed, shake_hands};
-use super::link::{Broken, CallError, Link};
+use super::greeting::failed;
+use super::link::{Broken, CallError};
+use super::said::of_reply;
 use super::settings::BetaSettings;
-use super::transport::{Transport, in_words};
+use super::transport::in_words;
 
 /// How long the sidecar may take to bring a tree in order that it shares.
 const SYNC: Duration = Duration::from_secs(300);
 /// How long the farewell may take.
 const FAREWELL: Duration = Duration::from_secs(5);
-/// What the file of the proof is called.
-const PROOF: &str = ".devshell-proof-";
-
-/// Where the stderr of a program that is spoken with goes while a tool runs there.
-type Spill = Arc<Mutex<Option<SyncSender<Message>>>>;
 
 /// A session at a sidecar.
 pub struct BetaSession {
@@ -43,19 +38,12 @@ pub struct BetaSession {
     staged: Option<StagedTree>,
     /// In guest mode.
     outputs: Option<Outputs>,
+    /// Handed out to callers of the library.
+    guest_files: Option<RemoteFiles>,
     /// Whether a lost connection was made anew already.
     reconnected: bool,
     /// Why the connection was lost, once that was noticed.
     loss: Option<Broken>,
-}
-
-/// A connection with its session.
-struct Connected {
-    // Before the program: it is to see the end of its stdin first.
-    link: Arc<Link>,
-    begun: Begun,
-    spill: Spill,
-    peer: Option<Peer>,
 }
 
 impl BetaSession {
@@ -67,6 +55,7 @@ impl BetaSession {
             connected: None,
             staged: None,
             outputs: None,
+            guest_files: None,
             reconnected: false,
             loss: None,
         }
@@ -78,15 +67,45 @@ impl BetaSession {
         &self.settings
     }
 
+    /// Whether a lost connection is being made anew.
+    pub(super) fn is_anew(&self) -> bool {
+        self.reconnected
+    }
+
     /// Access to the guest's files, with the session's mount; `None` before `ensure_ready`, and
     /// where the Vfs is the truth.
-    pub fn guest_files(&mut self) -> Option<(Box<dyn GuestFsOps + '_>, String)> {
+    pub fn guest_fs(&mut self) -> Option<(&mut dyn GuestFsOps, String)> {
         if self.settings.mode != WorkspaceMode::Guest {
             return None;
         }
+        self.guest_files = self.files();
         let mount = self.settings.guest.guest_workspace.clone();
-        let files = self.files()?;
-        Some((Box::new(files), mount))
+        let files = self.guest_files.as_mut()?;
+        Some((files, mount))
+    }
+
+    /// Carries what the Vfs has changed since the last time; for callers that change it between
+    /// tools.
+    ///
+    /// # Errors
+    /// [`VmError::Sync`], and what the sidecar says.
+    pub fn push(&mut self, vfs: &Vfs, cx: &mut Context) -> Result<(), VmError> {
+        if let Some(staged) = &mut self.staged {
+            staged.push_again(vfs, cx)?;
+            self.sync(Direction::PushToGuest, cx.cancel)?;
+        }
+        Ok(())
+    }
+
+    /// Brings what a tool has changed into the Vfs.
+    ///
+    /// # Errors
+    /// As [`Self::push`].
+    pub fn pull(&mut self, vfs: &mut Vfs, cx: &mut Context) -> Result<(), VmError> {
+        if self.staged.is_some() {
+            self.sync(Direction::PullFromGuest, cx.cancel)?;
+        }
+        self.staged.as_mut().map_or(Ok(()), |staged| staged.pull(vfs, cx))
     }
 
     fn files(&self) -> Option<RemoteFiles> {
@@ -96,119 +115,6 @@ impl BetaSession {
             connected.begun.id.clone(),
             self.settings.guest.guest_workspace.clone(),
         ))
-    }
-
-    /// Connects, shakes hands and begins a session in the first folder that will do.
-    fn connect(&self, cx: &mut Context) -> Result<Connected, VmError> {
-        let mut first = None;
-        for staging in candidates(self.settings.session_staging.as_deref(), &self.settings.tree) {
-            match self.connect_in(&staging, cx) {
-                Ok(connected) => return Ok(connected),
-                Err(NotHad::Folder(error)) => {
-                    first.get_or_insert(error);
-                }
-                Err(NotHad::Sidecar(error)) => return Err(error),
-            }
-        }
-        Err(first.unwrap_or_else(not_ready))
-    }
-
-    fn connect_in(&self, staging: &Path, cx: &mut Context) -> Result<Connected, NotHad> {
-        let address = &self.settings.address;
-        let spill = Spill::default();
-        let transport = Transport::open(address, spilling(&spill)).map_err(NotHad::Sidecar)?;
-        let mut peer = transport.peer;
-        let link = Link::new(transport.reader, transport.writer).map_err(|source| {
-            NotHad::Sidecar(VmError::Ipc {
-                message: "cannot start a thread".to_owned(),
-                source: Some(source),
-            })
-        })?;
-        let answer = shake_hands(&link, address, self.settings.token_file.as_deref(), cx.cancel)
-            .map_err(|error| NotHad::Sidecar(with_last_words(error, &mut peer)))?;
-        if !link.has(Capability::ExecStream) && !self.reconnected {
-            cx.emitter.warn(format!(
-                "{} ({} {}) speaks version 1 of the protocol only: output comes at the end of a tool or at the sidecar \
-                 itself, a tool is stopped only by hanging up, and what it leaves running is not known",
-                in_words(address),
-                answer.server,
-                answer.server_version
-            ));
-        }
-        let guest = &self.settings.guest.guest_workspace;
-        let staging_dir = staging.to_string_lossy();
-        let begun = begin(&link, &staging_dir, guest, cx.cancel).map_err(|error| match error {
-            CallError::Refused(refused) if matches!(refused.code, ErrorCode::BadStaging | ErrorCode::Forbidden) => {
-                NotHad::Folder(self.no_folder(&format!("{}: {}", refused.code, refused.message), &staging_dir))
-            }
-            error => NotHad::Sidecar(with_last_words(failed(address, "session_start", error), &mut peer)),
-        })?;
-        let connected = Connected {
-            link,
-            begun,
-            spill,
-            peer,
-        };
-        if self.settings.mode == WorkspaceMode::Sync {
-            self.prove(&connected, cx.cancel)?;
-        }
-        Ok(connected)
-    }
-
-    /// That both sides see the same folder: what is written here is read there.
-    fn prove(&self, connected: &Connected, cancel: &Cancel) -> Result<(), NotHad> {
-        let tree = &self.settings.tree;
-        let io = |action: &'static str| {
-            move |source| {
-                NotHad::Sidecar(VmError::Sync(SyncError::Io {
-                    action,
-                    path: tree.clone(),
-                    source,
-                }))
-            }
-        };
-        let marker = tempfile::Builder::new()
-            .prefix(PROOF)
-            .tempfile_in(tree)
-            .map_err(io("write into"))?;
-        let mut secret = [0; 32];
-        std::fs::File::open("/dev/urandom")
-            .and_then(|mut random| random.read_exact(&mut secret))
-            .map_err(io("make a proof in"))?;
-        std::io::Write::write_all(&mut marker.as_file(), &secret).map_err(io("write into"))?;
-        // The server may be another user.
-        crate::sys::fs::set_mode_fd(marker.as_file(), 0o644).map_err(io("write into"))?;
-        let name = marker.path().file_name().and_then(OsStr::to_str).unwrap_or_default();
-        let mount = &self.settings.guest.guest_workspace;
-        let path = format!("{}/{name}", mount.trim_end_matches('/'));
-        let mut files = RemoteFiles::new(Arc::clone(&connected.link), connected.begun.id.clone(), mount.clone());
-        let seen = files.read_file(&path);
-        if cancel.is_raised() {
-            return Err(NotHad::Sidecar(VmError::Interrupted));
-        }
-        let unlike = |why: &str| NotHad::Folder(self.no_folder(why, &connected.begun.staging_dir));
-        match seen {
-            Ok(bytes) if bytes == secret => Ok(()),
-            Ok(_) => Err(unlike("it holds something else there")),
-            Err(error) => Err(unlike(&error.to_string())),
-        }
-    }
-
-    /// That the staging is not shared, with both ways out.
-    fn no_folder(&self, why: &str, tried: &str) -> VmError {
-        let shared = self.settings.tree.parent().unwrap_or(&self.settings.tree);
-        VmError::Ipc {
-            message: format!(
-                "{} does not see the staging folder `{}` as `{tried}` ({why}): share `{}` with it (for a container: \
-                 `-v {}:/srv/ws`, and `--root /srv/ws` for the sidecar) and say in vm.beta.session_staging where it \
-                 appears there, or let the sidecar's own tree be the truth (`--workspace-mode guest`)",
-                in_words(&self.settings.address),
-                self.settings.tree.display(),
-                shared.display(),
-                shared.display()
-            ),
-            source: None,
-        }
     }
 
     /// Says to the sidecar which way the tree goes.
@@ -228,11 +134,7 @@ impl BetaSession {
             .call(Request::SyncRequest(request), Some(SYNC), &|| !cancel.is_raised())
         {
             Ok(Reply::SyncOk(_)) => Ok(()),
-            Ok(other) => Err(failed(
-                address,
-                "sync_request",
-                CallError::Unexpected(super::link::of_reply(&other)),
-            )),
+            Ok(other) => Err(failed(address, "sync_request", CallError::Unexpected(of_reply(&other)))),
             Err(error) => Err(failed(address, "sync_request", error)),
         }
     }
@@ -272,14 +174,6 @@ impl BetaSession {
     }
 }
 
-/// Why there is no session.
-enum NotHad {
-    /// The folder will not do; another may.
-    Folder(VmError),
-    /// There is no sidecar to speak with.
-    Sidecar(VmError),
-}
-
 /// Nobody wants to hear it.
 struct Silent;
 
@@ -289,32 +183,7 @@ impl crate::event::EventSink for Silent {
     }
 }
 
-fn spilling(spill: &Spill) -> OnStderr {
-    let spill = Arc::clone(spill);
-    Box::new(move |bytes| {
-        let messages = spill.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        if let Some(messages) = messages {
-            let _ = messages.send(Message::Output(Stream::Stderr, bytes.to_vec()));
-        }
-    })
-}
-
-/// What the program that is spoken with said before it ended explains more than a closed pipe.
-fn with_last_words(error: VmError, peer: &mut Option<Peer>) -> VmError {
-    let Some(words) = peer.as_mut().and_then(Peer::end_in_words) else {
-        return error;
-    };
-    match error {
-        VmError::Ipc { message, source } => VmError::Ipc {
-            message: format!("{message}; {words}"),
-            source,
-        },
-        VmError::Protocol(message) => VmError::Protocol(format!("{message}; {words}")),
-        other => other,
-    }
-}
-
-fn not_ready() -> VmError {
+pub(super) fn not_ready() -> VmError {
     VmError::Lost {
         message: "the session is not ready".to_owned(),
         source: None,
@@ -333,6 +202,7 @@ fn lost(broken: &Broken) -> VmError {
 
 impl Session for BetaSession {
     fn ensure_ready(&mut self, vfs: &Vfs, _: &VfsPath, cx: &mut Context) -> Result<Readiness, VmError> {
+        self.settings.key_to(vfs);
         let tree = self.settings.tree.clone();
         if self.settings.mode == WorkspaceMode::Sync {
             crate::sys::fs::make_private_dirs(&tree).map_err(|source| {

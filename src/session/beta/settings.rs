@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::plan::{BetaPlan, GuestPlan, Plan, SidecarAddress, WorkspaceMode};
+use crate::plan::{BetaPlan, GuestPlan, Plan, Require, SidecarAddress, VmConfig, WorkspaceMode, workspace_key};
 use crate::session::{StagingPlace, VmError};
+use crate::vfs::Vfs;
 use crate::workspace::Rules;
 
 /// Settings of a sidecar session.
@@ -25,6 +26,9 @@ pub struct BetaSettings {
     pub tree: PathBuf,
     /// What belongs to it on this side only: indexes.
     pub folder: PathBuf,
+    /// Whether these folders are the workspace's own already; else they are made from its path
+    /// when it is known.
+    pub is_keyed: bool,
     /// Gitignore-style patterns that are not carried.
     pub ignore: Vec<String>,
     /// Gitignore-style patterns of folders that are used and not carried.
@@ -45,11 +49,65 @@ impl BetaSettings {
             guest: beta.guest.clone(),
             tree: plan.places.staging.clone(),
             folder: plan.places.cache.join("guest"),
+            is_keyed: true,
             ignore: plan.ignore.clone(),
             cache_dirs: plan.cache_dirs.clone(),
             // The plan gives each tool its own.
             exec_timeout: None,
         }
+    }
+
+    /// The settings that the library's flat config means: the tree lies in `workspace_parent`.
+    ///
+    /// # Errors
+    /// [`VmError::Config`] where no sidecar, or no folder to share with it, is named.
+    pub fn of_config(config: &VmConfig) -> Result<Self, VmError> {
+        if config.beta_socket.is_none() && config.beta_command.is_none() {
+            return Err(VmError::Config(
+                "the beta backend needs a sidecar: set vm.beta.socket (DEVSHELL_VM_SOCKET) or vm.beta.command"
+                    .to_owned(),
+            ));
+        }
+        let parent = config.workspace_parent.clone().ok_or_else(|| {
+            VmError::Config(
+                "the beta backend needs vm.workspace_parent (DEVSHELL_VM_WORKSPACE_PARENT), the folder that it shares \
+                 with the sidecar"
+                    .to_owned(),
+            )
+        })?;
+        Ok(Self {
+            address: SidecarAddress::new(config.beta_socket.as_deref(), config.beta_command.as_deref()),
+            token_file: config.beta_token_file.clone(),
+            session_staging: config.beta_session_staging.clone(),
+            mode: config.workspace_mode,
+            guest: GuestPlan {
+                guest_workspace: config.guest_workspace.clone(),
+                inputs: Vec::new(),
+                outputs: Vec::new(),
+                require: Require::None,
+            },
+            tree: parent,
+            folder: PathBuf::new(),
+            is_keyed: false,
+            ignore: Vec::new(),
+            cache_dirs: Vec::new(),
+            exec_timeout: config.exec_timeout,
+        })
+    }
+
+    /// Makes the folders those of a workspace, where they are not yet.
+    pub(super) fn key_to(&mut self, vfs: &Vfs) {
+        if self.is_keyed {
+            return;
+        }
+        let key = match vfs.base() {
+            Some((_, folder)) => workspace_key(folder),
+            None => format!("memory-{}", std::process::id()),
+        };
+        let parent = self.tree.clone();
+        self.tree = parent.join(&key);
+        self.folder = parent.join(format!(".{key}"));
+        self.is_keyed = true;
     }
 
     pub(super) fn staging(&self) -> StagingPlace {
