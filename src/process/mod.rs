@@ -13,6 +13,7 @@ mod launch;
 #[cfg(target_os = "linux")]
 mod lookup;
 mod message;
+mod peer;
 #[cfg(target_os = "linux")]
 mod pump;
 mod signals;
@@ -29,5 +30,6 @@ pub use keeper::{Isolation, Keeper, KeeperError, KeeperSpec, MountStep, Namespac
 #[cfg(target_os = "linux")]
 pub use kept::{KeptTool, SpawnRequest};
 pub use message::{Cancel, Message, Running};
+pub use peer::{OnStderr, Peer, PeerPipes};
 pub use signals::{SignalThread, forward_to};
 pub use supervise::{Limits, RunDeadline, Stage, supervise};

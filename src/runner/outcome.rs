@@ -56,7 +56,7 @@ impl Failure {
     /// Whether it decides over a tool's failure that came before it: what devshell itself could
     /// not do and an interrupt say that the rest is not known.
     pub(super) fn outweighs_tools(&self) -> bool {
-        self.tool.is_none() || matches!(self.end, End::Interrupted(_) | End::Lost)
+        self.tool.is_none() || matches!(self.end, End::Interrupted(_) | End::Lost | End::Protocol)
     }
 
     /// What a tool's end means for the run, `None` for a success.

@@ -26,7 +26,7 @@ pub(crate) fn write_some(stream: impl AsFd, bytes: &[u8], wait: Duration) -> io:
         _ => bytes.len().min(PIPE_PIECE),
     };
     let wait = Timespec {
-        tv_sec: 0,
+        tv_sec: i64::try_from(wait.as_secs()).unwrap_or(i64::MAX),
         tv_nsec: i64::from(wait.subsec_nanos()),
     };
     let mut watched = [PollFd::new(&stream, PollFlags::OUT)];

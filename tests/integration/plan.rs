@@ -46,7 +46,10 @@ fn when_is_judged_as_far_as_it_can_be() {
         assert!(text.contains(part), "`{part}` is not in:\n{text}");
     }
     assert!(!plan.to_string().contains("hunter2") && !text.contains("hunter2"));
-    assert_eq!(plan["tools"][2]["sets"], serde_json::json!(["GIT_OPTIONAL_LOCKS", "TOKEN"]));
+    assert_eq!(
+        plan["tools"][2]["sets"],
+        serde_json::json!(["GIT_OPTIONAL_LOCKS", "TOKEN"])
+    );
 }
 
 #[test]
@@ -93,7 +96,10 @@ fn the_view_is_the_one_that_a_run_gets_and_too_little_isolation_is_told() {
         assert_eq!(plan["now"]["view"]["sufficient"], true);
         let more = ["--set", &set, "--set", "sandbox.require=full"];
         assert_eq!(json(&project, &more)["now"]["view"]["sufficient"], false);
-        let text = project.devshell(&["plan", more[0], more[1], more[2], more[3]]).code(0).out();
+        let text = project
+            .devshell(&["plan", more[0], more[1], more[2], more[3]])
+            .code(0)
+            .out();
         assert!(text.contains("a run ends with 71 before any tool"), "{text}");
     }
 }

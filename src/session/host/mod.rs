@@ -18,12 +18,10 @@ mod places;
 mod run_folder;
 mod session;
 mod settings;
-mod staging;
 mod tree;
 mod view_place;
-mod words;
 
 pub use leftovers::{Leftover, LeftoverKind, is_view_in_use, leftovers};
 pub use session::HostSandboxSession;
-pub use settings::{HostSettings, StagingPlace, view_name};
+pub use settings::{HostSettings, view_name};
 pub use view_place::ViewPlace;
