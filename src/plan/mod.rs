@@ -5,6 +5,7 @@
 mod environment;
 mod error;
 mod facts;
+mod outside;
 mod render;
 mod resolve;
 mod types;

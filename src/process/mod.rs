@@ -12,6 +12,8 @@ mod launch;
 mod lookup;
 mod message;
 #[cfg(target_os = "linux")]
+mod outside;
+#[cfg(target_os = "linux")]
 mod pump;
 mod signals;
 mod supervise;
@@ -25,5 +27,7 @@ pub use keeper::{Isolation, Keeper, KeeperError, KeeperSpec, MountStep, Namespac
 #[cfg(target_os = "linux")]
 pub use kept::{KeptTool, SpawnRequest};
 pub use message::{Cancel, Message, Running};
+#[cfg(target_os = "linux")]
+pub use outside::{PrivateFolders, ReadOnlyHost};
 pub use signals::{SignalThread, forward_to};
 pub use supervise::{Limits, RunDeadline, Stage, supervise};

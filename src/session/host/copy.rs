@@ -84,6 +84,10 @@ impl Tree for StagedCopy {
         self.folder.iter().map(bind).collect()
     }
 
+    fn writable(&self) -> Vec<PathBuf> {
+        vec![self.folder.clone().unwrap_or_else(|| self.staging.tree())]
+    }
+
     fn needs_mounts(&self) -> bool {
         false
     }
