@@ -6,6 +6,7 @@ use std::path::Path;
 
 use crate::plan::{Places, Plan};
 use crate::session::host::{ViewPlace, is_view_in_use, view_name};
+use crate::sys::keeper::PRIVATE_NAME;
 use crate::sys::mounts::mounts;
 
 use super::end::say;
@@ -52,6 +53,21 @@ pub(super) fn nesting(plan: &Plan) -> Nesting {
             Nesting::Outside
         }
     }
+}
+
+/// What the outer run has shut off already and a run inside it need not shut off once more: the
+/// network, and writing outside. It would part the two from each other: their loopbacks and their
+/// files in /tmp would not be the same.
+pub(super) fn is_shut_off() -> [bool; 2] {
+    let network = std::fs::read_to_string("/proc/net/dev").is_ok_and(|table| {
+        let mut devices = table.lines().skip(2).filter_map(|line| line.split(':').next());
+        devices.all(|device| device.trim() == "lo")
+    });
+    let outside = mounts()
+        .unwrap_or_default()
+        .iter()
+        .any(|mount| mount.kind == "tmpfs" && mount.source.as_encoded_bytes() == PRIVATE_NAME.to_bytes());
+    [network, outside]
 }
 
 /// Whether the workspace's path shows an overlay that a run of it has made.
