@@ -33,7 +33,7 @@ pub(super) fn nesting(plan: &Plan) -> Nesting {
     if !std::env::var(RUN_ID).is_ok_and(|outer| outer.split('/').next() == Some(key)) {
         return Nesting::Outside;
     }
-    if is_overlay_of(plan) {
+    if is_view_of(plan) {
         return Nesting::Inside;
     }
     let Places { cache, staging, .. } = &plan.places;
@@ -70,12 +70,19 @@ pub(super) fn is_shut_off() -> [bool; 2] {
     [network, outside]
 }
 
-/// Whether the workspace's path shows an overlay that a run of it has made.
-fn is_overlay_of(plan: &Plan) -> bool {
-    let name = view_name(&plan.places.key);
+/// Whether the workspace's path shows an overlay that a run of it has made, or its copy. The
+/// folder of the copy itself need not be visible here.
+fn is_view_of(plan: &Plan) -> bool {
+    let key = &plan.places.key;
+    let overlay = view_name(key);
+    let copy = Path::new(key)
+        .join("copy/tree")
+        .join(plan.workspace.file_name().unwrap_or_default());
     let mounts = mounts().unwrap_or_default();
     let shown = mounts.iter().rev().find(|mount| mount.point == plan.workspace);
-    shown.is_some_and(|mount| mount.kind == "overlay" && mount.source == name.as_str())
+    shown.is_some_and(|mount| {
+        (mount.kind == "overlay" && mount.source == overlay.as_str()) || mount.root.ends_with(&copy)
+    })
 }
 
 fn is_held(folder: &Path) -> bool {

@@ -9,6 +9,7 @@ mod configs;
 mod exit_codes;
 mod failures;
 mod forbidden;
+mod isolation;
 mod kills;
 mod layouts;
 mod leftovers;
