@@ -233,6 +233,12 @@ fn no_tool_can_undo_it() {
             let ran = run(&mut keeper, &sh(&way));
             assert_ne!(ran.exit, ToolExit::Success, "{way}");
         }
+        // CAP_SYS_MODULE, RAWIO, PTRACE, ADMIN, BOOT, TIME and DAC_READ_SEARCH.
+        let bounds = out(&mut keeper, "grep CapBnd /proc/self/status | cut -f2");
+        let bounds = u64::from_str_radix(bounds.trim(), 16).unwrap();
+        for right in [16, 17, 19, 21, 22, 25, 2] {
+            assert_eq!(bounds >> right & 1, 0, "{right}");
+        }
         // And what root is needed for in a workspace goes on.
         let ran = run(
             &mut keeper,

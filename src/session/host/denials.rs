@@ -47,9 +47,9 @@ const SETUID: [&str; 3] = [
 
 /// After these words a message names a host.
 const BEFORE_HOST: [&str; 10] = [
+    "resolve host: ",
     "resolve hostname ",
     "resolve host address ",
-    "resolve host: ",
     "resolve host ",
     "resolving ",
     "EAI_AGAIN ",
@@ -65,7 +65,8 @@ const NEAR: usize = 5;
 /// and the key that changes that.
 pub(super) fn explain(stderr: &[u8], shut: &Shut) -> Option<String> {
     let text = String::from_utf8_lossy(stderr);
-    let lines: Vec<&str> = text.lines().collect();
+    // What a devshell inside says is no tool's word.
+    let lines: Vec<&str> = text.lines().filter(|line| !line.starts_with("devshell: ")).collect();
     let outside = shut.outside.and_then(|outside| {
         Written {
             lines: &lines,
@@ -238,13 +239,13 @@ fn last(lines: &[&str], texts: &[&str]) -> Option<usize> {
 
 /// The host that a message names.
 fn host_in(line: &str) -> Option<String> {
-    let rest = BEFORE_HOST
-        .iter()
-        .find_map(|before| line.split_once(before).map(|(_, rest)| rest))?;
     let plain = |letter: char| letter.is_alphanumeric() || "._-".contains(letter);
-    let host = rest.trim_start_matches(|letter| !plain(letter));
-    let host = host.split(|letter| !plain(letter)).next()?.trim_end_matches('.');
-    (!host.is_empty()).then(|| host.to_owned())
+    BEFORE_HOST.iter().find_map(|before| {
+        let (_, rest) = line.split_once(before)?;
+        let host = rest.trim_start_matches(['\'', '"', '`', '‘', '“']);
+        let host = host.split(|letter| !plain(letter)).next()?.trim_end_matches('.');
+        (!host.is_empty()).then(|| host.to_owned())
+    })
 }
 
 /// The absolute paths in a line, between quotes or up to a blank or a colon.
@@ -369,6 +370,7 @@ mod tests {
             "cat: /home/me/x: No such file or directory",
             "cat: /home/me/x: Permission denied",
             "connect to 10.0.0.1: Connection refused",
+            "devshell: warning: cannot give the tools a /proc (Operation not permitted)",
         ] {
             assert_eq!(told(stderr), "", "{stderr}");
         }
@@ -397,6 +399,10 @@ mod tests {
             ("curl: (6) Could not resolve host: example.org", Some("example.org")),
             (
                 "ssh: Could not resolve hostname example.org: Temporary failure in name resolution",
+                Some("example.org"),
+            ),
+            (
+                "  [6] Could not resolve hostname (Could not resolve host: example.org)",
                 Some("example.org"),
             ),
             (

@@ -263,9 +263,8 @@ fn receive_in_time(socket: BorrowedFd, buffer: &mut [u8]) -> rustix::io::Result<
         tv_nsec: 0,
     };
     let mut watched = [PollFd::from_borrowed_fd(socket, PollFlags::IN)];
-    match rustix::io::retry_on_intr(|| poll(&mut watched, Some(&limit)))? {
-        0 => return Err(Errno::TIMEDOUT),
-        _ => {}
+    if rustix::io::retry_on_intr(|| poll(&mut watched, Some(&limit)))? == 0 {
+        return Err(Errno::TIMEDOUT);
     }
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(PRIVATE))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
