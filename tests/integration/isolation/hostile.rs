@@ -63,14 +63,11 @@ fn a_hostile_tool_reaches_what_the_table_says_and_nothing_else() {
     let callers: &[&str] = if is_root() { &["root", "user"] } else { &["user"] };
     for caller in callers {
         let mut tried: Vec<Vec<(String, Cell, String)>> = Vec::new();
-        for column in 0..COLUMNS.len() {
+        for (column, (name, _)) in COLUMNS.iter().enumerate() {
             tried.push(match Trial::new(&outside.path, caller, column) {
                 Some(trial) => trial.run(),
                 None => {
-                    not_run(
-                        TEST,
-                        &format!("{} as {caller}: /proc cannot be taken away", COLUMNS[column].0),
-                    );
+                    not_run(TEST, &format!("{name} as {caller}: /proc cannot be taken away"));
                     Vec::new()
                 }
             });
@@ -338,7 +335,8 @@ fn cgroups(mounts: &str, mark: &str) -> Vec<PathBuf> {
 /// Compares with the table, or writes it.
 fn compare(test: &str, caller: &str, tried: &[Vec<(String, Cell, String)>]) -> Vec<String> {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/isolation.md");
-    let text = std::fs::read_to_string(&file).unwrap();
+    // The user need not be able to reach the sources.
+    let text = std::fs::read_to_string(&file).unwrap_or_else(|_| include_str!("../../../docs/isolation.md").to_owned());
     let (begin, end) = (format!("<!-- {caller}: tried by a test -->\n"), "<!-- end -->\n");
     let (head, rest) = text.split_once(&begin).unwrap();
     let (table, tail) = rest.split_once(end).unwrap();
