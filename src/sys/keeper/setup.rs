@@ -41,6 +41,10 @@ fn mounts(setup: &Setup) -> Result<(), (SetupStage, usize, Errno)> {
         Some(_) => MountPropagationFlags::PRIVATE,
     };
     mount_change(c"/", flow | MountPropagationFlags::REC).map_err(|error| (SetupStage::Private, 0, error))?;
+    // What may be refused comes before an overlay: its work folder serves for one mount only.
+    if setup.pid {
+        mount_proc()?;
+    }
     // All sources first: a mount may cover the path of a later one.
     for (index, step) in setup.steps.iter().enumerate() {
         open_sources(step).map_err(|error| (SetupStage::Mount, index, error))?;
@@ -53,15 +57,18 @@ fn mounts(setup: &Setup) -> Result<(), (SetupStage, usize, Errno)> {
     }
     if let Some(outside) = &setup.outside {
         outside.close()?;
+        // The one that was mounted first is read-only now.
+        if setup.pid {
+            mount_proc()?;
+        }
+        outside.close_proc()?;
     }
-    if setup.pid {
-        let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
-        mount(c"proc", c"/proc", c"proc", flags, None).map_err(|error| (SetupStage::Proc, 0, error))?;
-    }
-    match &setup.outside {
-        Some(outside) => outside.close_proc(),
-        None => Ok(()),
-    }
+    Ok(())
+}
+
+fn mount_proc() -> Result<(), (SetupStage, usize, Errno)> {
+    let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+    mount(c"proc", c"/proc", c"proc", flags, None).map_err(|error| (SetupStage::Proc, 0, error))
 }
 
 /// In a network namespace that was just made the loopback is there, and down.

@@ -116,3 +116,34 @@ fn where_it_cannot_be_had_nothing_is_run_and_the_reason_is_told() {
         }
     }
 }
+
+#[test]
+fn where_proc_is_masked_there_is_an_overlay_all_the_same() {
+    const TEST: &str = "isolation::where_proc_is_masked_there_is_an_overlay_all_the_same";
+    if !is_root() || !has("unshare") || !has("setpriv") {
+        return not_run(TEST, "only root can mask a part of /proc");
+    }
+    if !private_strategies(TEST).contains(&"overlay") {
+        return;
+    }
+    let mut arena = Arena::new("overlay", Places::Same).unwrap();
+    arena.project.write("file", "");
+    arena.for_user();
+    for (sets, level) in [
+        (&[][..], "view"),
+        (&["sandbox.host=ro", "sandbox.network=false"], "view"),
+    ] {
+        let mut devshell = arena.under(&[], &["exec", "--set", "vm.host.strategy=overlay"]);
+        devshell.args(sets.iter().flat_map(|set| ["--set", set]));
+        devshell.args(["--", "sh", "-c", "sleep 600 & echo x >file; kill -0 $$"]);
+        let mut masked = arena.project.program("unshare");
+        masked.args(["-m", "sh", "-c", "mount -t tmpfs none /proc/bus && exec \"$@\"", "sh"]);
+        masked.arg(devshell.get_program()).args(devshell.get_args());
+        let ran = finish(masked);
+        ran.code(0)
+            .says(&format!("host, overlay, isolation {level}"))
+            .says("/proc is masked here");
+        // `full` needs the namespace: who can trace the user's other processes can do all that they can.
+        assert_eq!(arena.project.read("file"), "x\n");
+    }
+}
