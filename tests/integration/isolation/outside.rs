@@ -13,18 +13,20 @@ fn nothing_outside_changes_and_the_result_comes_home() {
         std::fs::write(&file, "old").unwrap();
         let arena = Arena::new(strategy, Places::Same).unwrap();
         arena.project.write("cache/one", "1");
+        let own = format!("devshell-own-{}", std::process::id());
         let script = format!(
             "for way in 'echo new >{0}' 'touch {0}' 'chmod 600 {0}' 'rm {0}' 'mkdir {1}/d'; do \
-             sh -c \"$way\" && exit 9; done; echo made >made; echo 2 >cache/two; echo x >/dev/null; echo t >/tmp/t; \
-             echo t >/var/tmp/t; cat /tmp/t",
+             sh -c \"$way\" && exit 9; done; echo made >made; echo 2 >cache/two; echo x >/dev/null; echo t >/tmp/{2}; \
+             echo t >/var/tmp/{2}; cat /tmp/{2}",
             file.display(),
-            outside.path.display()
+            outside.path.display(),
+            own
         );
         let ran = exec(&arena, &[RO, "workspace.cache_dirs=[\"cache/\"]"], &script);
         assert_eq!(ran.code(0).out(), "t\n", "{strategy}");
         assert_eq!(std::fs::read_to_string(&file).unwrap(), "old");
         assert_eq!(arena.project.read("made"), "made\n", "{strategy}");
-        assert!(!std::path::Path::new("/tmp/t").exists());
+        assert!(!std::path::Path::new("/tmp").join(&own).exists());
         if strategy != "copy" {
             assert_eq!(arena.project.read("cache/two"), "2\n", "{strategy}");
         }
