@@ -7,7 +7,7 @@ use anyhow::{Context as _, anyhow};
 use crate::doctor::preflight;
 use crate::event::{Emitter, EventBody, EventSink};
 use crate::exit::{End, ExitCodePolicy};
-use crate::plan::{Backend, Plan, Require, Strategy, require_tools};
+use crate::plan::{Backend, HostAccess, Plan, Require, Strategy, require_tools};
 use crate::process::{Cancel, Stdin, forward_to};
 use crate::report::{JsonReporter, Pipe, last_line};
 use crate::runner::{Runner, Setup};
@@ -17,7 +17,7 @@ use crate::workspace::results;
 use super::args::{Exec, Output, Reports, Run};
 use super::context::{Loading, plan_error};
 use super::end::{CliError, say_line};
-use super::nested::{Nesting, nesting};
+use super::nested::{Nesting, is_shut_off, nesting};
 use super::reporters::{event_log, leave_out, pipe, reporters};
 
 pub(super) fn run(command: &Run) -> u8 {
@@ -75,6 +75,11 @@ fn setup(plan: &mut Plan, stdin: Stdin) -> Result<Setup, CliError> {
         host.strategy = Strategy::InPlace;
         // The isolation is the outer run's, which had its own say.
         host.require = Require::None;
+        let [network, outside] = is_shut_off();
+        host.network |= network;
+        if outside {
+            host.host = HostAccess::ReadWrite;
+        }
         "inside the view of another run".clone_into(&mut plan.backend_why);
     }
     Ok(Setup {

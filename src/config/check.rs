@@ -1,10 +1,12 @@
 //! Values that are good alone and contradict each other.
 
+use std::path::Path;
+
 use super::fault::Fault;
 use super::load::Origins;
 use super::source::Rank;
 use super::wire::Config;
-use super::words::{BackendName, Strategy, WorkspaceMode, WriteBack};
+use super::words::{BackendName, HostAccess, Require, Strategy, WorkspaceMode, WriteBack};
 
 /// Whether tools run on the host.
 pub(super) fn on_host(config: &Config) -> bool {
@@ -96,6 +98,25 @@ pub(super) fn contradictions(config: &Config, origins: &Origins, faulty: impl Fn
                 "a socket: `socket = \"unix:/run/devshell.sock\"` in [vm.beta], or DEVSHELL_VM_SOCKET",
                 "a program to speak with: `socket = \"stdio\"` and `command = [...]`",
             ],
+        );
+    }
+    if on_host(config) && config.sandbox.require == Require::Full && config.sandbox.host == HostAccess::ReadWrite {
+        fault(
+            "`sandbox.require = \"full\"` cannot hold with `sandbox.host = \"rw\"`".into(),
+            "sandbox.require",
+            &["sandbox.host", "vm.backend", "vm.enabled"],
+            &["`full` is: nothing outside the workspace is writable. Set `host = \"ro\"` in [sandbox]"],
+        );
+    }
+    if on_host(config)
+        && config.sandbox.host == HostAccess::ReadOnly
+        && config.sandbox.writable.iter().any(|path| path == Path::new("/"))
+    {
+        fault(
+            "`sandbox.writable` holds `/`, and `sandbox.host = \"ro\"` is to make it read-only".into(),
+            "sandbox.writable",
+            &["sandbox.host", "vm.backend", "vm.enabled"],
+            &["name the folders that tools are to write, or set `host = \"rw\"`"],
         );
     }
     if on_host(config) && config.vm.host.strategy == Strategy::InPlace {

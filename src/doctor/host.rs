@@ -87,6 +87,8 @@ fn command_for(error: &KeeperError) -> Option<String> {
         errno: source.raw_os_error().unwrap_or(0),
         user: !may_mount(),
         mount: None,
+        network: false,
+        ipc: false,
     };
     remedy(refusal, &Facts::gather())
 }
@@ -201,6 +203,8 @@ fn remedy_of(refused: Refused, kind: &str) -> Option<String> {
         errno: refused.errno,
         user: !may_mount(),
         mount: None,
+        network: false,
+        ipc: false,
     };
     remedy(refusal, &Facts::gather())
 }

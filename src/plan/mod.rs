@@ -6,6 +6,7 @@ mod environment;
 mod error;
 mod facts;
 mod guests;
+mod outside;
 mod render;
 mod resolve;
 mod types;

@@ -9,6 +9,7 @@ use super::environment::passes;
 use super::error::PlanError;
 use super::facts::{Facts, origin_of_root, real_as_far_as_it_goes, workspace_key};
 use super::guests;
+use super::outside;
 use super::types::{
     Backend, HostAccess, HostPlan, Places, Plan, Retries, Strategy, ToolPlan, When, WorkspaceMode, WriteBack,
 };
@@ -94,6 +95,11 @@ fn plan(loaded: &Loaded, facts: &Facts, tools: Vec<ToolPlan>) -> Result<Plan, Pl
     let (mut backend, backend_why) = backend(loaded);
     let places = places(config, facts);
     refuse_workspace(loaded, facts, &mut backend, &places)?;
+    if let Backend::Host(host) = &mut backend
+        && host.host == HostAccess::ReadOnly
+    {
+        (host.passed, host.temporary) = outside::named(&tools, facts);
+    }
     Ok(Plan {
         config_file: loaded.file.clone(),
         workspace: facts.workspace.clone(),
@@ -178,6 +184,8 @@ fn host(config: &Config) -> HostPlan {
             config::HostAccess::ReadOnly => HostAccess::ReadOnly,
         },
         writable: config.sandbox.writable.clone(),
+        passed: Vec::new(),
+        temporary: Vec::new(),
         no_copy: None,
     }
 }

@@ -155,6 +155,10 @@ pub struct HostPlan {
     pub host: HostAccess,
     /// Kept writable when `host` is read-only; absolute.
     pub writable: Vec<PathBuf>,
+    /// Files and FIFOs by which tools speak to who started devshell, where `host` is read-only.
+    pub passed: Vec<PathBuf>,
+    /// Folders for temporary files that the tools' environment names, where `host` is read-only.
+    pub temporary: Vec<PathBuf>,
     /// Why there can be no staged copy of this workspace, in words.
     pub no_copy: Option<String>,
 }

@@ -13,6 +13,8 @@ mod launch;
 #[cfg(target_os = "linux")]
 mod lookup;
 mod message;
+#[cfg(target_os = "linux")]
+mod outside;
 mod peer;
 #[cfg(target_os = "linux")]
 mod pump;
@@ -30,6 +32,8 @@ pub use keeper::{Isolation, Keeper, KeeperError, KeeperSpec, MountStep, Namespac
 #[cfg(target_os = "linux")]
 pub use kept::{KeptTool, SpawnRequest};
 pub use message::{Cancel, Message, Running};
+#[cfg(target_os = "linux")]
+pub use outside::{PrivateFolders, ReadOnlyHost};
 pub use peer::{OnStderr, Peer, PeerPipes};
 pub use signals::{SignalThread, forward_to};
 pub use supervise::{Limits, RunDeadline, Stage, supervise};

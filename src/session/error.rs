@@ -60,14 +60,6 @@ pub enum VmError {
 }
 
 impl VmError {
-    /// Isolation that this version does not have.
-    pub(super) fn not_yet(what: &str) -> Self {
-        Self::Sandbox {
-            message: format!("{what} is not available in this version; nothing was run"),
-            source: None,
-        }
-    }
-
     /// Whether the work was given up because somebody wished so or a deadline passed.
     #[must_use]
     pub fn is_cancelled(&self) -> bool {

@@ -1,6 +1,6 @@
 //! The backend that a plan means.
 
-use crate::plan::{Backend, HostAccess, Plan, WorkspaceMode};
+use crate::plan::{Backend, Plan, WorkspaceMode};
 
 use super::beta::{BetaSession, BetaSettings};
 use super::host::{HostSandboxSession, HostSettings};
@@ -10,8 +10,8 @@ use super::{Session, VmError};
 /// nothing else ever takes the place of what was asked for.
 ///
 /// # Errors
-/// [`VmError::BackendNotImplemented`] for a backend, [`VmError::Sandbox`] for isolation and
-/// [`VmError::Config`] for a mode that is not to be had.
+/// [`VmError::BackendNotImplemented`] for a backend and [`VmError::Config`] for a mode that is not
+/// to be had.
 pub fn open(plan: &Plan) -> Result<Box<dyn Session>, VmError> {
     let host = match &plan.backend {
         Backend::Host(host) => host,
@@ -20,12 +20,6 @@ pub fn open(plan: &Plan) -> Result<Box<dyn Session>, VmError> {
     };
     if plan.workspace_mode == WorkspaceMode::Guest {
         return Err(no_guest());
-    }
-    if !host.network {
-        return Err(VmError::not_yet("sandbox.network = false"));
-    }
-    if host.host == HostAccess::ReadOnly {
-        return Err(VmError::not_yet("sandbox.host = \"ro\""));
     }
     Ok(Box::new(HostSandboxSession::new(HostSettings::of_plan(plan, host))))
 }

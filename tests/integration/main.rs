@@ -11,6 +11,7 @@ mod doctor;
 mod exit_codes;
 mod failures;
 mod forbidden;
+mod isolation;
 mod kills;
 mod layouts;
 mod leftovers;

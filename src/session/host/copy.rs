@@ -47,6 +47,10 @@ impl Tree for StagedCopy {
         self.folder.iter().map(bind).collect()
     }
 
+    fn writable(&self) -> Vec<PathBuf> {
+        vec![self.folder.clone().unwrap_or_else(|| self.staged.tree().to_path_buf())]
+    }
+
     fn needs_mounts(&self) -> bool {
         false
     }

@@ -175,6 +175,10 @@ impl Tree for Overlay {
         std::iter::once(overlay).chain(through).collect()
     }
 
+    fn writable(&self) -> Vec<PathBuf> {
+        vec![self.folder.clone()]
+    }
+
     fn needs_mounts(&self) -> bool {
         true
     }

@@ -9,11 +9,13 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendFlags, recvmsg, sendmsg,
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
+    recvmsg, sendmsg,
 };
 use rustix::process::{Pid, Signal, WaitOptions, wait};
 
 use super::Setup;
+use super::outside::{Outside, PRIVATE};
 use super::processes::Reach;
 use super::setup;
 use super::tool::{Launcher, Refusal};
@@ -32,7 +34,7 @@ const KILL_AGAIN: Duration = Duration::from_millis(10);
 /// fires when the *thread* that cloned ends.
 pub(super) fn main(setup: &Setup, socket: BorrowedFd) -> ! {
     let _guard = NoReturn;
-    setup::close_inherited(socket, &setup.keep);
+    setup::close_inherited(socket, &setup.keep, setup.outside.is_some());
     signals::drop_handlers();
     let _ = rustix::thread::set_name(c"devshell-keeper");
     // A session of its own keeps the terminal's Ctrl-C away.
@@ -45,7 +47,7 @@ pub(super) fn main(setup: &Setup, socket: BorrowedFd) -> ! {
         Ok(mut keeper) => {
             record.start(READY);
             record.number(u32::from(keeper.reach != Reach::Group));
-            reply(socket, &record);
+            reply_with(socket, &record, setup.outside.as_ref());
             keeper.serve();
             keeper.end_all();
             exit(0)
@@ -321,7 +323,24 @@ fn next_request(socket: BorrowedFd) -> Option<(Request, [Option<OwnedFd>; 4])> {
 }
 
 fn reply(socket: BorrowedFd, record: &Record) {
-    let mut control = SendAncillaryBuffer::new(&mut []);
+    reply_with(socket, record, None);
+}
+
+/// With the file systems that a later keeper is to have, too.
+fn reply_with(socket: BorrowedFd, record: &Record, outside: Option<&Outside>) {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(PRIVATE))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    let mut descriptors = [socket; PRIVATE];
+    let mut count = 0;
+    for (slot, again) in descriptors.iter_mut().zip(outside.into_iter().flat_map(Outside::again)) {
+        *slot = again;
+        count += 1;
+    }
+    let descriptors = descriptors.get(..count).unwrap_or(&[]);
+    if !descriptors.is_empty() {
+        // There is room for as many as there can be.
+        control.push(SendAncillaryMessage::ScmRights(descriptors));
+    }
     // When it cannot be sent, devshell is gone, and the next receive says so.
     let _ = rustix::io::retry_on_intr(|| {
         sendmsg(
