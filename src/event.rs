@@ -181,7 +181,32 @@ pub enum EventBody {
         /// Id of the kept result, if one was kept.
         #[serde(skip_serializing_if = "Option::is_none")]
         kept: Option<String>,
+        /// Commands that may be wanted now.
+        #[serde(skip_serializing_if = "Next::is_empty")]
+        next: Next,
     },
+}
+
+/// What to type next, each command as its argv.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, JsonSchema)]
+pub struct Next {
+    /// Repeats only the tool that decided. What looks like a secret is left out of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub repeat: Option<Vec<String>>,
+    /// Shows what the kept result would change.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub diff: Option<Vec<String>>,
+    /// Applies the kept result.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub apply: Option<Vec<String>>,
+}
+
+impl Next {
+    /// Whether there is nothing to type.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// Which way a tree was carried.

@@ -13,6 +13,7 @@ mod man;
 mod nested;
 mod plan;
 mod recovery;
+mod repeat;
 mod reporters;
 mod results;
 mod run;

@@ -4,12 +4,12 @@ use std::io;
 
 use anyhow::{Context as _, anyhow};
 
-use crate::event::{Emitter, EventBody, EventSink};
+use crate::event::{Emitter, EventBody, EventSink, Next};
 use crate::exit::{End, ExitCodePolicy};
 use crate::plan::{Backend, Plan, Require, Strategy, require_tools};
 use crate::process::{Cancel, Stdin, forward_to};
 use crate::report::{JsonReporter, Pipe, last_line};
-use crate::runner::{Runner, Setup};
+use crate::runner::{Commands, Runner, Setup};
 use crate::session;
 use crate::workspace::results;
 
@@ -17,6 +17,7 @@ use super::args::{Exec, Output, Reports, Run};
 use super::context::{Loading, plan_error};
 use super::end::{CliError, say_line};
 use super::nested::{Nesting, nesting};
+use super::repeat::{commands_of_exec, commands_of_run};
 use super::reporters::{event_log, leave_out, pipe, reporters};
 
 pub(super) fn run(command: &Run) -> u8 {
@@ -26,7 +27,8 @@ pub(super) fn run(command: &Run) -> u8 {
         require_tools(&plan).map_err(plan_error)?;
         Ok(plan)
     };
-    ended(&command.reports, start(&command.reports, Stdin::Null, plan))
+    let commands = commands_of_run(command);
+    ended(&command.reports, start(&command.reports, Stdin::Null, commands, plan))
 }
 
 pub(super) fn exec(command: &Exec) -> u8 {
@@ -36,11 +38,20 @@ pub(super) fn exec(command: &Exec) -> u8 {
         }
         Loading::optional(command.file.as_deref(), &command.layers)?.plan_of_program(&command.argv)
     };
-    ended(&command.reports, start(&command.reports, Stdin::Inherit, plan))
+    let commands = commands_of_exec(command);
+    ended(
+        &command.reports,
+        start(&command.reports, Stdin::Inherit, commands, plan),
+    )
 }
 
 /// Resolves the plan, opens the session and the reports, and runs.
-fn start(reports: &Reports, stdin: Stdin, plan: impl FnOnce() -> Result<Plan, CliError>) -> Result<u8, CliError> {
+fn start(
+    reports: &Reports,
+    stdin: Stdin,
+    commands: Commands,
+    plan: impl FnOnce() -> Result<Plan, CliError>,
+) -> Result<u8, CliError> {
     let cancel = Cancel::new();
     let mut plan = plan()?;
     let log = event_log(reports)?;
@@ -49,7 +60,7 @@ fn start(reports: &Reports, stdin: Stdin, plan: impl FnOnce() -> Result<Plan, Cl
     let _signals = forward_to(cancel.clone())
         .context("cannot listen for signals")
         .map_err(|error| CliError::new(End::Internal, error))?;
-    let setup = setup(&mut plan, stdin)?;
+    let setup = setup(&mut plan, stdin, commands)?;
     let mut session = session::open(&plan).map_err(|error| CliError::new(error.end(None), error))?;
     let mut sink = reporters(reports.output, log, stdin, &cancel);
     let outcome = Runner::run(&plan, setup, session.as_mut(), &mut sink, cancel);
@@ -58,7 +69,7 @@ fn start(reports: &Reports, stdin: Stdin, plan: impl FnOnce() -> Result<Plan, Cl
 
 /// What the run gets besides the plan. Inside the view of another run of the workspace it takes
 /// no lock and makes no view.
-fn setup(plan: &mut Plan, stdin: Stdin) -> Result<Setup, CliError> {
+fn setup(plan: &mut Plan, stdin: Stdin, commands: Commands) -> Result<Setup, CliError> {
     let nesting = nesting(plan);
     if nesting == Nesting::Beside {
         let why = anyhow!(
@@ -80,6 +91,7 @@ fn setup(plan: &mut Plan, stdin: Stdin) -> Result<Setup, CliError> {
         env: std::env::vars_os().collect(),
         stdin,
         lock: !inside,
+        commands,
     })
 }
 
@@ -96,6 +108,7 @@ fn ended(reports: &Reports, result: Result<u8, CliError>) -> u8 {
         error: Some(error.text()),
         elapsed_ms: 0,
         kept: None,
+        next: Next::default(),
     };
     // What cannot be written here has its error already: the one that is being reported.
     if let Ok(Some(mut log)) = event_log(reports) {

@@ -1,9 +1,16 @@
 //! Reporters: sinks of the one stream of events. They know nothing else of devshell.
 
+mod failure;
 mod json;
 mod pipe;
 mod plain;
 mod progress;
+mod record;
+mod said;
+#[cfg(test)]
+mod samples;
+mod summary;
+mod tail;
 mod words;
 
 use std::io;

@@ -2,12 +2,15 @@
 
 use std::io;
 
-use crate::event::{Event, EventBody, EventSink, Stream, Survivor, ToolOutcome, WriteBackState};
+use crate::event::{Event, EventBody, EventSink, Stream, Survivor};
 use crate::quote::command_line;
 
+use super::failure::closing;
 use super::pipe::Pipe;
 use super::progress::Progress;
-use super::words::{last_line_of, time};
+use super::record::Record;
+use super::summary::summary;
+use super::words::{how, last_line_of, time};
 
 /// Which of devshell's own streams are terminals.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -25,7 +28,7 @@ pub struct PlainReporter {
     err: Pipe,
     terminals: Terminals,
     progress: Progress,
-    tools: Vec<String>,
+    record: Record,
 }
 
 impl PlainReporter {
@@ -37,7 +40,7 @@ impl PlainReporter {
             err,
             terminals,
             progress: Progress::new(terminals.stderr),
-            tools: Vec::new(),
+            record: Record::default(),
         }
     }
 
@@ -54,8 +57,9 @@ impl PlainReporter {
 
     /// `[2/5] clippy`
     fn label(&self, tool: &str) -> String {
-        match self.tools.iter().position(|name| name == tool) {
-            Some(index) => format!("[{}/{}] {tool}", index + 1, self.tools.len()),
+        let tools = &self.record.tools;
+        match tools.iter().position(|record| record.name == tool) {
+            Some(index) => format!("[{}/{}] {tool}", index + 1, tools.len()),
             None => tool.to_owned(),
         }
     }
@@ -78,11 +82,9 @@ impl PlainReporter {
 
 impl EventSink for PlainReporter {
     fn emit(&mut self, event: &Event) -> io::Result<()> {
+        self.record.note(event);
         match &event.body {
-            EventBody::RunStarted { tools, .. } => {
-                self.tools.clone_from(tools);
-                Ok(())
-            }
+            EventBody::RunStarted { .. } => Ok(()),
             EventBody::LockWaiting { pid, running_ms } => {
                 let who = match (pid, running_ms) {
                     (Some(pid), Some(ms)) => format!("pid {pid}, running for {}", time(*ms)),
@@ -154,16 +156,7 @@ impl EventSink for PlainReporter {
                 ..
             } => {
                 self.survivors(tool, survivors)?;
-                let how = match (outcome, exit_code, signal) {
-                    (ToolOutcome::Success, ..) => "ok".to_owned(),
-                    (ToolOutcome::Failed, Some(code), _) => format!("failed with code {code}"),
-                    (ToolOutcome::Failed, None, Some(signal)) => format!("ended by signal {signal}"),
-                    (ToolOutcome::Failed, None, None) => "could not be executed".to_owned(),
-                    (ToolOutcome::Timeout, ..) => "stopped at its timeout".to_owned(),
-                    (ToolOutcome::Cancelled, ..) => "stopped".to_owned(),
-                    (ToolOutcome::Lost, ..) => "lost".to_owned(),
-                    (ToolOutcome::NotFound, ..) => "not found".to_owned(),
-                };
+                let how = how(*outcome, *exit_code, *signal);
                 let message = message
                     .as_ref()
                     .filter(|_| *tolerated || *will_retry)
@@ -185,30 +178,11 @@ impl EventSink for PlainReporter {
                 let text = format!("{tool} skipped: {why}");
                 self.say(&text)
             }
-            EventBody::WriteBackFinished {
-                state,
-                written,
-                deleted,
-                conflicts,
-            } => match state {
-                WriteBackState::Committed => self.say(&format!("committed: {written} written, {deleted} deleted")),
-                WriteBackState::Refused => {
-                    for path in conflicts {
-                        self.say(&format!("conflict: {path}"))?;
-                    }
-                    Ok(())
-                }
-                WriteBackState::Kept | WriteBackState::None => Ok(()),
-            },
+            EventBody::WriteBackFinished { .. } => Ok(()),
             EventBody::Warning { message } => self.say(&format!("warning: {message}")),
-            EventBody::RunFinished { error, kept, .. } => {
-                if let Some(error) = error {
-                    self.say(&format!("error: {error}"))?;
-                }
-                if let Some(kept) = kept {
-                    self.say(&format!(
-                        "the result is kept: `devshell results diff {kept}` shows it, `devshell results apply {kept}` applies it"
-                    ))?;
+            EventBody::RunFinished { .. } => {
+                for line in summary(&self.record, None).into_iter().chain(closing(&self.record)) {
+                    self.say(&line.text)?;
                 }
                 let last = last_line_of(&event.body).unwrap_or_default();
                 self.say(last.trim_start_matches("devshell: "))?;

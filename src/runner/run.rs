@@ -11,6 +11,7 @@ use crate::session::{Context, Session};
 use crate::vfs::{Vfs, VfsPath};
 use crate::workspace::{self, Holder, LockError, Rules, WorkspaceLock};
 
+use super::commands::Commands;
 use super::outcome::{Failure, Outcome};
 
 /// What a run gets from its caller besides the plan.
@@ -24,6 +25,8 @@ pub struct Setup {
     pub stdin: Stdin,
     /// Whether the workspace's lock is taken; not by a run inside another run's view.
     pub lock: bool,
+    /// How the caller is asked for more.
+    pub commands: Commands,
 }
 
 /// One run of one plan. Each field is a piece of the state that the states below share.
@@ -73,6 +76,7 @@ impl<'a> Runner<'a> {
         for warning in &plan.warnings {
             emitter.warn(warning.clone());
         }
+        let commands = setup.commands.clone();
         let outcome = match open(plan, &setup, &mut emitter, &cancel) {
             Err(failure) => Outcome::of(Some(failure), None),
             Ok((lock, vfs, rules)) => {
@@ -105,6 +109,7 @@ impl<'a> Runner<'a> {
             error: outcome.message.clone(),
             elapsed_ms: millis(emitter.elapsed()),
             kept: outcome.kept.clone(),
+            next: commands.next(outcome.tool.as_deref(), outcome.kept.as_deref()),
         });
         outcome
     }

@@ -6,6 +6,7 @@ mod architecture;
 mod commands;
 mod commit;
 mod configs;
+mod endings;
 mod exit_codes;
 mod failures;
 mod forbidden;
