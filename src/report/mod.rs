@@ -1,7 +1,10 @@
 //! Reporters: sinks of the one stream of events. They know nothing else of devshell.
 
+mod attempts;
 mod failure;
 mod json;
+mod junit;
+mod own_lines;
 mod pipe;
 mod plain;
 mod progress;
@@ -11,13 +14,17 @@ mod said;
 mod samples;
 mod summary;
 mod tail;
+mod whole_file;
 mod words;
+mod xml;
 
 use std::io;
 
 use crate::event::{Event, EventSink};
 
 pub use json::{EventLog, JsonReporter};
+pub use junit::JunitReporter;
+pub use own_lines::{OwnLines, harmless};
 pub use pipe::Pipe;
 pub use plain::{PlainReporter, Terminals};
 pub use words::last_line;

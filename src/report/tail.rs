@@ -40,6 +40,24 @@ impl Tail {
         self.newest_first().next()
     }
 
+    /// All that is kept as text: whole lines, where something came before them, as they were
+    /// printed but for escape sequences. What a progress bar overwrote has lines of its own.
+    pub(super) fn text(&self) -> Text {
+        let over = self.bytes.len().saturating_sub(Self::KEPT);
+        let (kept, cut) = (&self.bytes[over..], self.cut || over > 0);
+        let first = kept.iter().position(|byte| *byte == b'\n');
+        let start = match first {
+            Some(first) if cut && first + 1 < kept.len() => first + 1,
+            _ => 0,
+        };
+        let text = String::from_utf8_lossy(&kept[start..]);
+        let text = anstream::adapter::strip_str(&text).to_string();
+        Text {
+            text: text.replace("\r\n", "\n").replace('\r', "\n"),
+            cut,
+        }
+    }
+
     fn newest_first(&self) -> impl Iterator<Item = String> {
         let mut rest = Some(self.bytes.as_slice());
         std::iter::from_fn(move || {
@@ -56,6 +74,14 @@ impl Tail {
         .map(|(line, _)| clean(line))
         .filter(|line| !line.trim().is_empty())
     }
+}
+
+/// The end of a stream as text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Text {
+    pub(super) text: String,
+    /// Whether something that came before is left out.
+    pub(super) cut: bool,
 }
 
 /// One line as text that cannot do anything to a terminal: no escape sequences, no control
@@ -147,6 +173,23 @@ mod tests {
             let from: usize = all[0].strip_prefix("line ").unwrap().parse().unwrap();
             assert_eq!(all.len(), 20_000 - from, "no half line: {}", all[0]);
         }
+    }
+
+    #[test]
+    fn the_whole_text_keeps_blank_lines_and_says_when_it_is_not_whole() {
+        let mut tail = Tail::default();
+        tail.push(b"\x1b[31ma\x1b[0m\r\n\n  b 1%\r2%\nend");
+        let text = |text: &str, cut| Text {
+            text: text.to_owned(),
+            cut,
+        };
+        assert_eq!(tail.text(), text("a\n\n  b 1%\n2%\nend", false));
+        for _ in 0..3 {
+            tail.push(&[b'x'; Tail::KEPT - 1]);
+            tail.push(b"\nlast\n");
+            assert_eq!(tail.text(), text("last\n", true));
+        }
+        assert_eq!(Tail::default().text(), text("", false));
     }
 
     #[test]

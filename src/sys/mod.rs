@@ -8,4 +8,5 @@ pub(crate) mod keeper;
 #[cfg(target_os = "linux")]
 pub(crate) mod mounts;
 pub(crate) mod output;
+pub(crate) mod random;
 pub(crate) mod signals;

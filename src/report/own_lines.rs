@@ -1,0 +1,87 @@
+//! How devshell's own lines look.
+
+use std::time::SystemTime;
+
+/// How devshell's own lines look; tools' bytes are never touched by it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct OwnLines {
+    /// With the time of day in front, as `--timestamps` wants it.
+    pub timestamps: bool,
+    /// Without anything in them that a CI system would take for a command.
+    pub(super) harmless: bool,
+}
+
+impl OwnLines {
+    /// What is written for one line, or several, of devshell's own. A script finds them by
+    /// `devshell: ` at the start of a line, so the time comes behind that.
+    pub(super) fn format(self, text: &str) -> String {
+        let text = if self.harmless { harmless(text) } else { text.to_owned() };
+        if self.timestamps {
+            let now = humantime::format_rfc3339_millis(SystemTime::now());
+            format!("devshell: {now} {text}\n")
+        } else {
+            format!("devshell: {text}\n")
+        }
+    }
+}
+
+/// A text of devshell's own that quotes somebody else's (names of files, command lines, what a
+/// tool has written), so that no line of it is a command to a CI system: GitHub takes `::` at the
+/// start of a line and `##[` anywhere in it, GitLab an escape sequence.
+#[must_use]
+pub fn harmless(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for line in text.split_inclusive('\n') {
+        // GitHub's runner trims what any of the world's scripts has for a blank.
+        if line.trim_start().starts_with("::") {
+            out.push_str("| ");
+        }
+        for char in line.replace("##[", "# #[").chars() {
+            match char {
+                '\n' | '\t' => out.push(char),
+                char if char.is_control() => out.extend(char.escape_default()),
+                char => out.push(char),
+            }
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_text_holds_a_command_afterwards() {
+        assert_eq!(harmless("plain: a::b #[x]"), "plain: a::b #[x]");
+        assert_eq!(harmless("a\n \u{a0}::error::x\n"), "a\n|  \u{a0}::error::x\n");
+        assert_eq!(harmless("a ##[add-mask]x ###[y]"), "a # #[add-mask]x ## #[y]");
+        assert_eq!(harmless("a\r::error::x"), "a\\r::error::x");
+        assert_eq!(
+            harmless("\u{1b}[0Ksection_end:1:x\r\u{1b}[0K"),
+            "\\u{1b}[0Ksection_end:1:x\\r\\u{1b}[0K"
+        );
+    }
+
+    #[test]
+    fn a_time_stands_behind_the_name() {
+        let plain = OwnLines::default();
+        assert_eq!(plain.format("hello"), "devshell: hello\n");
+        let stamped = OwnLines {
+            timestamps: true,
+            ..plain
+        };
+        let line = stamped.format("hello");
+        let time = line
+            .strip_prefix("devshell: ")
+            .unwrap()
+            .strip_suffix(" hello\n")
+            .unwrap();
+        let then = humantime::parse_rfc3339(time).unwrap();
+        assert!(
+            SystemTime::now().duration_since(then).unwrap().as_secs() < 600,
+            "{time}"
+        );
+        assert_eq!(time.len(), "2026-11-23T20:30:12.345Z".len());
+    }
+}
