@@ -5,13 +5,22 @@ use std::time::SystemTime;
 /// How devshell's own lines look; tools' bytes are never touched by it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct OwnLines {
-    /// With the time of day in front, as `--timestamps` wants it.
-    pub timestamps: bool,
+    /// With the time in front.
+    pub(super) timestamps: bool,
     /// Without anything in them that a CI system would take for a command.
     pub(super) harmless: bool,
 }
 
 impl OwnLines {
+    /// With the time (RFC 3339, in UTC) in them, or without.
+    #[must_use]
+    pub fn new(timestamps: bool) -> Self {
+        Self {
+            timestamps,
+            ..Self::default()
+        }
+    }
+
     /// What is written for one line, or several, of devshell's own. A script finds them by
     /// `devshell: ` at the start of a line, so the time comes behind that.
     pub(super) fn format(self, text: &str) -> String {
@@ -28,8 +37,7 @@ impl OwnLines {
 /// A text of devshell's own that quotes somebody else's (names of files, command lines, what a
 /// tool has written), so that no line of it is a command to a CI system: GitHub takes `::` at the
 /// start of a line and `##[` anywhere in it, GitLab an escape sequence.
-#[must_use]
-pub fn harmless(text: &str) -> String {
+pub(super) fn harmless(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for line in text.split_inclusive('\n') {
         // GitHub's runner trims what any of the world's scripts has for a blank.
@@ -65,13 +73,8 @@ mod tests {
 
     #[test]
     fn a_time_stands_behind_the_name() {
-        let plain = OwnLines::default();
-        assert_eq!(plain.format("hello"), "devshell: hello\n");
-        let stamped = OwnLines {
-            timestamps: true,
-            ..plain
-        };
-        let line = stamped.format("hello");
+        assert_eq!(OwnLines::new(false).format("hello"), "devshell: hello\n");
+        let line = OwnLines::new(true).format("hello");
         let time = line
             .strip_prefix("devshell: ")
             .unwrap()

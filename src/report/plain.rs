@@ -6,6 +6,7 @@ use crate::event::{Event, EventBody, EventSink, Stream, Survivor};
 use crate::quote::command_line;
 
 use super::failure::closing;
+use super::own_lines::OwnLines;
 use super::pipe::Pipe;
 use super::progress::Progress;
 use super::record::Record;
@@ -26,6 +27,11 @@ pub struct Terminals {
 pub struct PlainReporter {
     out: Pipe,
     err: Pipe,
+    /// Where the last line goes, if not to `err`.
+    last: Option<Pipe>,
+    own: OwnLines,
+    /// Whether `out` and `err` lead to one place.
+    joined: bool,
     terminals: Terminals,
     progress: Progress,
     record: Record,
@@ -38,9 +44,60 @@ impl PlainReporter {
         Self {
             out,
             err,
+            last: None,
+            own: OwnLines::default(),
+            joined: terminals.stdout && terminals.stderr,
             terminals,
             progress: Progress::new(terminals.stderr),
             record: Record::default(),
+        }
+    }
+
+    /// The same with lines of devshell's own that look so.
+    #[must_use]
+    pub fn with_lines(self, own: OwnLines) -> Self {
+        Self { own, ..self }
+    }
+
+    /// The same where both streams lead to one place, as `2>&1` makes them.
+    #[must_use]
+    pub fn joined(self, joined: bool) -> Self {
+        Self {
+            joined: self.joined || joined,
+            ..self
+        }
+    }
+
+    /// For a log that is one stream: everything that devshell says goes to `log`, but the last
+    /// line to `last`, where scripts look for it.
+    pub(super) fn in_one_stream(log: Pipe, last: Pipe, own: OwnLines) -> Self {
+        Self {
+            last: Some(last),
+            own,
+            ..Self::new(Pipe::nowhere(), log, Terminals::default())
+        }
+    }
+
+    /// What has happened so far.
+    pub(super) fn record(&self) -> &Record {
+        &self.record
+    }
+
+    /// Takes an event without saying anything of it.
+    pub(super) fn note(&mut self, event: &Event) {
+        self.record.note(event);
+    }
+
+    /// Bytes that are not devshell's words, to where those go.
+    pub(super) fn raw(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.err.write(bytes)
+    }
+
+    /// Ends a line that is not at its end.
+    pub(super) fn start_line(&mut self) -> io::Result<()> {
+        match self.err.at_line_start() {
+            true => Ok(()),
+            false => self.err.write(b"\n"),
         }
     }
 
@@ -48,11 +105,27 @@ impl PlainReporter {
     /// stay as they are, and a script finds devshell's lines at the start of a line.
     fn say(&mut self, text: &str) -> io::Result<()> {
         self.progress.clear();
-        let on_screen = self.terminals.stdout && self.terminals.stderr && !self.out.at_line_start();
-        if !self.err.at_line_start() || on_screen {
+        if !self.err.at_line_start() || (self.joined && !self.out.at_line_start()) {
             self.err.write(b"\n")?;
         }
-        self.err.write(format!("devshell: {text}\n").as_bytes())
+        let line = self.own.format(text);
+        self.err.write(line.as_bytes())
+    }
+
+    /// The last line, as scripts know it.
+    fn say_last(&mut self, line: &str) -> io::Result<()> {
+        self.start_line()?;
+        let line = format!("{line}\n");
+        self.last.as_mut().unwrap_or(&mut self.err).write(line.as_bytes())
+    }
+
+    /// `[2/5] clippy (attempt 2): cargo clippy`
+    pub(super) fn title(&self, tool: &str, argv: &[String], attempt: u32) -> String {
+        let attempt = match attempt {
+            1 => String::new(),
+            number => format!(" (attempt {number})"),
+        };
+        format!("{}{attempt}: {}", self.label(tool), command_line(argv))
     }
 
     /// `[2/5] clippy`
@@ -123,11 +196,7 @@ impl EventSink for PlainReporter {
                 cwd: _,
                 attempt,
             } => {
-                let attempt = match attempt {
-                    1 => String::new(),
-                    number => format!(" (attempt {number})"),
-                };
-                let text = format!("{}{attempt}: {}", self.label(tool), command_line(argv));
+                let text = self.title(tool, argv, *attempt);
                 self.say(&text)?;
                 self.progress.show(&text);
                 Ok(())
@@ -185,16 +254,17 @@ impl EventSink for PlainReporter {
                     self.say(&line.text)?;
                 }
                 let last = last_line_of(&event.body).unwrap_or_default();
-                self.say(last.trim_start_matches("devshell: "))?;
+                self.say_last(&last)?;
                 let lost = self.out.finish()?;
                 if lost > 0 {
                     // Nobody reads stdout; somebody may still read this.
                     self.say(&format!(
                         "warning: {lost} bytes of output were dropped, nobody read them"
                     ))?;
-                    self.say(last.trim_start_matches("devshell: "))?;
+                    self.say_last(&last)?;
                 }
-                self.err.finish().map(|_| ())
+                self.err.finish()?;
+                self.last.as_mut().map_or(Ok(0), Pipe::finish).map(|_| ())
             }
         }
     }
