@@ -15,7 +15,7 @@ use crate::quote::command_line;
 use super::attempts::{Attempt, AttemptEnd, Attempts, Tool};
 use super::tail::Tail;
 use super::whole_file::WholeFile;
-use super::words::time;
+use super::words::{signal_name, time};
 use super::xml::Xml;
 
 /// How many lines of output a failure repeats: what GitLab shows of a failed test.
@@ -63,10 +63,7 @@ impl EventSink for JunitReporter {
                 self.started = Some(SystemTime::now());
                 Ok(())
             }
-            EventBody::SessionFinished { .. } | EventBody::RunFinished { .. } => self.write().map_err(|error| {
-                let path = self.file.path().display();
-                io::Error::new(error.kind(), format!("{path}: {error}"))
-            }),
+            EventBody::SessionFinished { .. } | EventBody::RunFinished { .. } => self.write(),
             _ => Ok(()),
         }
     }
@@ -152,7 +149,7 @@ impl Verdict {
 fn document(run: &Attempts, started: Option<SystemTime>) -> String {
     let name = suite_name(run);
     let verdicts: Vec<Verdict> = run.tools.iter().map(Verdict::of).collect();
-    let of_run = verdict_of_run(run);
+    let of_run = verdict_of_run(run, &verdicts);
     let is_bad = |is_error: bool| move |bad: &&Bad| bad.is_error == is_error;
     let bad = || {
         let of_tools = verdicts.iter().filter_map(|verdict| match verdict {
@@ -194,8 +191,9 @@ fn document(run: &Attempts, started: Option<SystemTime>) -> String {
             "testcase",
             &[("name", RUN), ("classname", &class_name), ("time", &elapsed)],
         );
-        let attributes = [("message", bad.message.as_str()), ("type", bad.kind)];
-        xml.text(bad.element(), &attributes, &bad.message);
+        // The faults of a config are many lines: lists of tests show one.
+        let first = bad.message.lines().next().unwrap_or_default();
+        xml.text(bad.element(), &[("message", first), ("type", bad.kind)], &bad.message);
         xml.end();
     }
     xml.finish()
@@ -208,19 +206,23 @@ fn suite_name(run: &Attempts) -> String {
 }
 
 /// What the run itself failed of, where no tool did.
-fn verdict_of_run(run: &Attempts) -> Option<Bad> {
+fn verdict_of_run(run: &Attempts, of_tools: &[Verdict]) -> Option<Bad> {
     let Some(end) = &run.end else {
         return Some(Bad::error(
             "unfinished",
             "devshell ended before the run did: it was killed, or the machine went down",
         ));
     };
-    if end.class == Class::Ok || end.tool.is_some() {
+    let tool_is_told = end.tool.is_some() && of_tools.iter().any(|verdict| matches!(verdict, Verdict::Bad(_)));
+    if end.class == Class::Ok || tool_is_told {
         return None;
     }
     let message = end.error.clone();
-    let message = message.unwrap_or_else(|| format!("the run ended with class {}", end.class.word()));
-    Some(Bad::error(end.class.word(), message))
+    let message = message.unwrap_or_else(|| match end.class {
+        Class::Interrupted => format!("interrupted by {}", signal_name(i32::from(end.exit_code) - 128)),
+        class => format!("the run ended with class {}", class.word()),
+    });
+    Some(Bad::error(end.class.word(), message.trim_start_matches("error: ")))
 }
 
 fn properties(xml: &mut Xml, run: &Attempts) {

@@ -1,9 +1,10 @@
 //! A file that is there as a whole or not at all.
 
-use std::fs::{File, OpenOptions, Permissions};
+use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+
+use crate::sys::random::token;
 
 /// Where a report goes that is written whole. A regular file (or nothing yet) is replaced by a
 /// rename, so that nobody ever reads half of it; anything else, a pipe or a device, is opened at
@@ -12,8 +13,8 @@ use std::path::{Path, PathBuf};
 pub(super) enum WholeFile {
     /// The file, behind all symlinks.
     Regular(PathBuf),
-    /// What it is, and open.
-    Other(PathBuf, File),
+    /// Open.
+    Other(File),
 }
 
 impl WholeFile {
@@ -24,20 +25,13 @@ impl WholeFile {
     pub(super) fn at(path: &Path) -> io::Result<Self> {
         match path.metadata() {
             Ok(meta) if meta.is_file() => Ok(Self::Regular(path.canonicalize()?)),
-            Ok(_) => Ok(Self::Other(path.to_owned(), OpenOptions::new().write(true).open(path)?)),
+            Ok(_) => Ok(Self::Other(OpenOptions::new().write(true).open(path)?)),
             // A dangling symlink is written through, too, by whoever opens it.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 OpenOptions::new().append(true).create(true).open(path)?;
                 Ok(Self::Regular(path.canonicalize()?))
             }
             Err(error) => Err(error),
-        }
-    }
-
-    /// What it is called in messages.
-    pub(super) fn path(&self) -> &Path {
-        match self {
-            Self::Regular(path) | Self::Other(path, _) => path,
         }
     }
 
@@ -62,7 +56,7 @@ impl WholeFile {
                 }
                 done => done,
             },
-            Self::Other(_, file) if is_final => {
+            Self::Other(file) if is_final => {
                 file.write_all(content)?;
                 file.flush()
             }
@@ -72,21 +66,21 @@ impl WholeFile {
 }
 
 fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
-    let folder = path.parent().unwrap_or(Path::new("/"));
-    let mut new = tempfile::Builder::new()
-        .prefix(".devshell-report-")
-        // As if it had been created in place: the umask takes from it what it takes.
-        .permissions(Permissions::from_mode(0o666))
-        .tempfile_in(folder)?;
-    new.write_all(content)?;
-    new.persist(path).map_err(|error| error.error)?;
-    Ok(())
+    let new = path.with_file_name(format!(".devshell-report-{}", token()));
+    let written = File::create_new(&new)
+        .and_then(|mut file| file.write_all(content))
+        .and_then(|()| std::fs::rename(&new, path));
+    if written.is_err() {
+        let _ = std::fs::remove_file(&new);
+    }
+    written
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::io::Read as _;
+    use std::os::unix::fs::PermissionsExt as _;
 
     fn names(folder: &Path) -> Vec<String> {
         let entries = std::fs::read_dir(folder).unwrap();
@@ -144,6 +138,8 @@ mod tests {
     fn a_full_disk_is_an_error_and_a_folder_too() {
         let mut full = WholeFile::at(Path::new("/dev/full")).unwrap();
         assert_eq!(full.write(b"x", true).unwrap_err().kind(), io::ErrorKind::StorageFull);
+        let gone = replace(Path::new("/no/such/folder/x"), b"").unwrap_err();
+        assert_eq!(gone.kind(), io::ErrorKind::NotFound);
         assert!(WholeFile::at(Path::new("/tmp")).is_err());
         assert!(WholeFile::at(Path::new("/no/such/folder/x")).is_err());
     }

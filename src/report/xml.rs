@@ -7,6 +7,8 @@ use std::fmt::Write as _;
 pub(super) struct Xml {
     out: String,
     open: Vec<&'static str>,
+    /// Whether the element that was opened last is still empty.
+    is_empty: bool,
 }
 
 impl Xml {
@@ -15,6 +17,7 @@ impl Xml {
         Self {
             out: "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n".to_owned(),
             open: Vec::new(),
+            is_empty: false,
         }
     }
 
@@ -22,11 +25,16 @@ impl Xml {
     pub(super) fn start(&mut self, name: &'static str, attributes: &[(&str, &str)]) {
         self.tag(name, attributes, ">\n");
         self.open.push(name);
+        self.is_empty = true;
     }
 
     /// Closes the element that was opened last.
     pub(super) fn end(&mut self) {
-        if let Some(name) = self.open.pop() {
+        let Some(name) = self.open.pop() else { return };
+        if std::mem::take(&mut self.is_empty) {
+            self.out.truncate(self.out.len() - ">\n".len());
+            self.out.push_str("/>\n");
+        } else {
             self.indent();
             let _ = writeln!(self.out, "</{name}>");
         }
@@ -53,6 +61,7 @@ impl Xml {
     }
 
     fn tag(&mut self, name: &str, attributes: &[(&str, &str)], end: &str) {
+        self.is_empty = false;
         self.indent();
         let _ = write!(self.out, "<{name}");
         for (name, value) in attributes {
@@ -99,6 +108,8 @@ mod tests {
         xml.empty("b", &[]);
         xml.start("c", &[]);
         xml.text("d", &[("y", "2")], " t\n");
+        xml.start("e", &[]);
+        xml.end();
         insta::assert_snapshot!(xml.finish(), @r#"
         <?xml version="1.0" encoding="UTF-8"?>
         <a x="1">
@@ -106,6 +117,7 @@ mod tests {
           <c>
             <d y="2"> t
         </d>
+            <e/>
           </c>
         </a>
         "#);

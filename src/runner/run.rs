@@ -77,7 +77,7 @@ impl<'a> Runner<'a> {
             emitter.warn(warning.clone());
         }
         let commands = setup.commands.clone();
-        let outcome = match open(plan, &setup, &mut emitter, &cancel) {
+        let mut outcome = match open(plan, &setup, &mut emitter, &cancel) {
             Err(failure) => Outcome::of(Some(failure), None),
             Ok((lock, vfs, rules)) => {
                 let root = vfs.workspace();
@@ -102,6 +102,7 @@ impl<'a> Runner<'a> {
                 Outcome::of(runner.failure, kept)
             }
         };
+        outcome.note_unwritten(emitter.failure());
         emitter.emit(EventBody::RunFinished {
             class: outcome.end.class(),
             exit_code: outcome.end.code(plan.exit_code),
@@ -111,6 +112,8 @@ impl<'a> Runner<'a> {
             kept: outcome.kept.clone(),
             next: commands.next(outcome.tool.as_deref(), outcome.kept.as_deref()),
         });
+        // The last event may be the one that did not go out.
+        outcome.note_unwritten(emitter.failure());
         outcome
     }
 
