@@ -211,7 +211,7 @@ fn slowest(record: &Record) -> Option<&str> {
 }
 
 /// What became of the result.
-fn write_back(record: &Record, with_table: bool) -> Vec<Said> {
+pub(super) fn write_back(record: &Record, with_table: bool) -> Vec<Said> {
     let Some(done) = &record.write_back else {
         return Vec::new();
     };
