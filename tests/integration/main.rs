@@ -3,13 +3,16 @@
 #![allow(unreachable_pub, reason = "a test crate has no outside")]
 
 mod architecture;
+mod ci_logs;
 mod commands;
 mod commit;
 mod configs;
 mod endings;
+mod every_end;
 mod exit_codes;
 mod failures;
 mod forbidden;
+mod junit;
 mod kills;
 mod layouts;
 mod leftovers;
