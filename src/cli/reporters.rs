@@ -10,7 +10,7 @@ use anyhow::{Context as _, anyhow};
 use crate::exit::End;
 use crate::plan::Plan;
 use crate::process::{Cancel, Stdin};
-use crate::report::{EventLog, JsonReporter, Pipe, PlainReporter, Tee, Terminals};
+use crate::report::{EventLog, JsonReporter, Pipe, PlainReporter, Tee, TerminalReporter, TerminalStyle, Terminals};
 
 use super::args::{Output, Reports};
 use super::end::CliError;
@@ -26,18 +26,22 @@ pub(super) fn reporters(output: Output, log: Option<EventLog<File>>, stdin: Stdi
     let dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
     // What the user types to a tool would be torn by a line that moves.
     let typed_to = stdin == Stdin::Inherit && io::stdin().is_terminal();
-    let moves = io::stderr().is_terminal()
-        && match output {
-            Output::Auto => !dumb && !typed_to,
-            Output::Terminal => true,
-            Output::Plain | Output::Json => false,
-        };
+    let moves = io::stderr().is_terminal() && !dumb && (output == Output::Terminal || !typed_to);
     let terminals = Terminals {
         stdout: io::stdout().is_terminal(),
-        stderr: moves,
+        stderr: io::stderr().is_terminal(),
     };
+    // `NO_COLOR`, `CLICOLOR_FORCE` and their kin are heard there.
+    let colours = anstream::AutoStream::choice(&io::stderr()) != anstream::ColorChoice::Never;
     tee.push(match output {
         Output::Json => Box::new(JsonReporter::new(out, err)),
+        Output::Auto | Output::Terminal if terminals.stderr || colours => {
+            let style = TerminalStyle {
+                colours,
+                view: io::stderr().as_fd().try_clone_to_owned().ok().filter(|_| moves),
+            };
+            Box::new(TerminalReporter::new(out, err, terminals, style))
+        }
         _ => Box::new(PlainReporter::new(out, err, terminals)),
     });
     tee

@@ -2,6 +2,7 @@
 
 mod failure;
 mod json;
+mod paint;
 mod pipe;
 mod plain;
 mod progress;
@@ -11,6 +12,7 @@ mod said;
 mod samples;
 mod summary;
 mod tail;
+mod terminal;
 mod words;
 
 use std::io;
@@ -20,6 +22,7 @@ use crate::event::{Event, EventSink};
 pub use json::{EventLog, JsonReporter};
 pub use pipe::Pipe;
 pub use plain::{PlainReporter, Terminals};
+pub use terminal::{TerminalReporter, TerminalStyle};
 pub use words::last_line;
 
 /// Hands each event to several sinks. All of them get every event, also when one fails; the

@@ -2,14 +2,16 @@
 
 use std::io;
 
-use crate::event::{Event, EventBody, EventSink, Stream, Survivor};
+use crate::event::{Event, EventBody, EventSink, Stream, Survivor, ToolOutcome};
 use crate::quote::command_line;
 
 use super::failure::closing;
+use super::paint::Paint;
 use super::pipe::Pipe;
-use super::progress::Progress;
 use super::record::Record;
+use super::said::Tone;
 use super::summary::summary;
+use super::tail::cut;
 use super::words::{how, last_line_of, time};
 
 /// Which of devshell's own streams are terminals.
@@ -17,18 +19,20 @@ use super::words::{how, last_line_of, time};
 pub struct Terminals {
     /// Standard output.
     pub stdout: bool,
-    /// Standard error, with a cursor that can be moved: the progress line is shown there.
+    /// Standard error.
     pub stderr: bool,
 }
 
 /// Tools' output to stdout and stderr as it comes, unchanged; what devshell says to stderr, a
-/// line each, with a progress line where stderr is a terminal.
+/// line each.
 pub struct PlainReporter {
-    out: Pipe,
-    err: Pipe,
-    terminals: Terminals,
-    progress: Progress,
-    record: Record,
+    pub(super) out: Pipe,
+    pub(super) err: Pipe,
+    pub(super) terminals: Terminals,
+    pub(super) record: Record,
+    pub(super) paint: Paint,
+    /// How wide the terminal is on which devshell's own lines are read, if they are.
+    pub(super) columns: Option<usize>,
 }
 
 impl PlainReporter {
@@ -39,20 +43,45 @@ impl PlainReporter {
             out,
             err,
             terminals,
-            progress: Progress::new(terminals.stderr),
             record: Record::default(),
+            paint: Paint::default(),
+            columns: None,
         }
     }
 
     /// A line of devshell's own. A tool's unfinished line is ended first: the bytes of the tool
     /// stay as they are, and a script finds devshell's lines at the start of a line.
     fn say(&mut self, text: &str) -> io::Result<()> {
-        self.progress.clear();
+        let tone = if text.starts_with("warning: ") {
+            Tone::Caution
+        } else {
+            Tone::Plain
+        };
+        self.say_in(tone, text)
+    }
+
+    fn say_in(&mut self, tone: Tone, text: &str) -> io::Result<()> {
         let on_screen = self.terminals.stdout && self.terminals.stderr && !self.out.at_line_start();
         if !self.err.at_line_start() || on_screen {
             self.err.write(b"\n")?;
         }
-        self.err.write(format!("devshell: {text}\n").as_bytes())
+        if on_screen {
+            self.out.line_was_ended();
+        }
+        self.err.write(format!("{}\n", self.paint.line(tone, text)).as_bytes())
+    }
+
+    /// Whether nothing is said of such an event.
+    pub(super) fn is_silent(body: &EventBody) -> bool {
+        matches!(
+            body,
+            EventBody::RunStarted { .. }
+                | EventBody::SessionStarting { .. }
+                | EventBody::SyncProgress { .. }
+                | EventBody::SyncFinished { .. }
+                | EventBody::SessionFinished { .. }
+                | EventBody::WriteBackFinished { .. }
+        )
     }
 
     /// `[2/5] clippy`
@@ -84,20 +113,14 @@ impl EventSink for PlainReporter {
     fn emit(&mut self, event: &Event) -> io::Result<()> {
         self.record.note(event);
         match &event.body {
-            EventBody::RunStarted { .. } => Ok(()),
+            body if Self::is_silent(body) => Ok(()),
             EventBody::LockWaiting { pid, running_ms } => {
                 let who = match (pid, running_ms) {
                     (Some(pid), Some(ms)) => format!("pid {pid}, running for {}", time(*ms)),
                     (Some(pid), None) => format!("pid {pid}"),
                     (None, _) => "another process".to_owned(),
                 };
-                self.say(&format!("waiting for another run in this workspace ({who})"))?;
-                self.progress.show("waiting for another run in this workspace");
-                Ok(())
-            }
-            EventBody::SessionStarting { backend } => {
-                self.progress.show(&format!("preparing the {backend} backend"));
-                Ok(())
+                self.say(&format!("waiting for another run in this workspace ({who})"))
             }
             EventBody::SessionReady {
                 backend,
@@ -116,7 +139,6 @@ impl EventSink for PlainReporter {
                     time(*elapsed_ms)
                 ))
             }
-            EventBody::SyncFinished { .. } | EventBody::SessionFinished { .. } => Ok(()),
             EventBody::ToolStarted {
                 tool,
                 argv,
@@ -127,22 +149,17 @@ impl EventSink for PlainReporter {
                     1 => String::new(),
                     number => format!(" (attempt {number})"),
                 };
-                let text = format!("{}{attempt}: {}", self.label(tool), command_line(argv));
-                self.say(&text)?;
-                self.progress.show(&text);
-                Ok(())
-            }
-            EventBody::ToolOutput { stream, data, .. } => {
-                if (*stream == Stream::Stdout && self.terminals.stdout)
-                    || (*stream == Stream::Stderr && self.terminals.stderr)
-                {
-                    self.progress.clear();
+                let mut text = format!("{}{attempt}: {}", self.label(tool), command_line(argv));
+                // A script may be long; the whole of it is in the plan.
+                if let Some(columns) = self.columns {
+                    text = cut(&text, columns.saturating_sub("devshell: ".len() + 1).max(40));
                 }
-                match stream {
-                    Stream::Stdout => self.out.write(&data.0),
-                    Stream::Stderr => self.err.write(&data.0),
-                }
+                self.say_in(Tone::Head, &text)
             }
+            EventBody::ToolOutput { stream, data, .. } => match stream {
+                Stream::Stdout => self.out.write(&data.0),
+                Stream::Stderr => self.err.write(&data.0),
+            },
             EventBody::ToolFinished {
                 tool,
                 outcome,
@@ -172,18 +189,24 @@ impl EventSink for PlainReporter {
                     self.label(tool),
                     time(*elapsed_ms)
                 );
-                self.say(&text)
+                let tone = match outcome {
+                    ToolOutcome::Success => Tone::Good,
+                    _ if *tolerated || *will_retry => Tone::Caution,
+                    _ => Tone::Bad,
+                };
+                self.say_in(tone, &text)
             }
-            EventBody::ToolSkipped { tool, why } => {
-                let text = format!("{tool} skipped: {why}");
-                self.say(&text)
-            }
-            EventBody::WriteBackFinished { .. } => Ok(()),
+            EventBody::ToolSkipped { tool, why } => self.say_in(Tone::Faint, &format!("{tool} skipped: {why}")),
             EventBody::Warning { message } => self.say(&format!("warning: {message}")),
             EventBody::RunFinished { .. } => {
-                for line in summary(&self.record, None).into_iter().chain(closing(&self.record)) {
-                    self.say(&line.text)?;
+                for line in summary(&self.record, self.columns)
+                    .into_iter()
+                    .chain(closing(&self.record))
+                {
+                    self.say_in(line.tone, &line.text)?;
                 }
+                // For scripts: without colours, whatever the rest has.
+                self.paint = Paint::default();
                 let last = last_line_of(&event.body).unwrap_or_default();
                 self.say(last.trim_start_matches("devshell: "))?;
                 let lost = self.out.finish()?;
@@ -196,6 +219,8 @@ impl EventSink for PlainReporter {
                 }
                 self.err.finish().map(|_| ())
             }
+            // The silent ones.
+            _ => Ok(()),
         }
     }
 }

@@ -9,3 +9,4 @@ pub(crate) mod keeper;
 pub(crate) mod mounts;
 pub(crate) mod output;
 pub(crate) mod signals;
+pub(crate) mod terminal;
