@@ -74,6 +74,19 @@ pub enum EventBody {
         /// Time since `session_starting`.
         elapsed_ms: u64,
     },
+    /// A tree is being carried, and it takes a while: at most ten times a second, never after
+    /// its `sync_finished`.
+    SyncProgress {
+        /// `push` or `pull`.
+        direction: Direction,
+        /// Files and symlinks carried by now.
+        files: u64,
+        /// How many there are to carry, where that is known.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        files_total: Option<u64>,
+        /// Bytes carried by now.
+        bytes: u64,
+    },
     /// A tree was carried to the backend or back.
     SyncFinished {
         /// `push` or `pull`.

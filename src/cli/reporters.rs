@@ -13,7 +13,7 @@ use crate::plan::Plan;
 use crate::process::{Cancel, Stdin};
 use crate::report::{
     EventLog, GithubReporter, GitlabReporter, JsonReporter, JunitReporter, OwnLines, Pipe, PlainReporter, Tee,
-    Terminals, ToolCommands,
+    TerminalReporter, TerminalStyle, Terminals, ToolCommands,
 };
 use crate::sys::output::are_one;
 
@@ -104,16 +104,21 @@ fn screen(reports: &Reports, out: Pipe, err: Pipe, stdin: Stdin) -> Box<dyn Even
     let dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
     // What the user types to a tool would be torn by a line that moves.
     let typed_to = stdin == Stdin::Inherit && io::stdin().is_terminal();
-    let moves = io::stderr().is_terminal()
-        && match output {
-            Output::Auto => !dumb && !typed_to,
-            Output::Terminal => true,
-            Output::Plain | Output::Json | Output::Github | Output::Gitlab => false,
-        };
+    let moves = io::stderr().is_terminal() && !dumb && (output == Output::Terminal || !typed_to);
     let terminals = Terminals {
         stdout: io::stdout().is_terminal(),
-        stderr: moves,
+        stderr: io::stderr().is_terminal(),
     };
+    // `NO_COLOR`, `CLICOLOR_FORCE` and their kin are heard there.
+    let colours = anstream::AutoStream::choice(&io::stderr()) != anstream::ColorChoice::Never;
+    if output != Output::Plain && (terminals.stderr || colours) {
+        let style = TerminalStyle {
+            colours,
+            view: io::stderr().as_fd().try_clone_to_owned().ok().filter(|_| moves),
+            own,
+        };
+        return Box::new(TerminalReporter::new(out, err, terminals, style));
+    }
     Box::new(
         PlainReporter::new(out, err, terminals)
             .with_lines(own)

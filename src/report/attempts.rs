@@ -175,6 +175,7 @@ impl Attempts {
             }
             EventBody::LockWaiting { .. }
             | EventBody::SessionStarting { .. }
+            | EventBody::SyncProgress { .. }
             | EventBody::SyncFinished { .. }
             | EventBody::WriteBackFinished { .. }
             | EventBody::SessionFinished { .. }

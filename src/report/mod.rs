@@ -9,6 +9,7 @@ mod json;
 mod junit;
 mod lines;
 mod own_lines;
+mod paint;
 mod pipe;
 mod plain;
 mod progress;
@@ -19,6 +20,7 @@ mod samples;
 mod step_summary;
 mod summary;
 mod tail;
+mod terminal;
 mod whole_file;
 mod words;
 mod xml;
@@ -35,6 +37,7 @@ pub use junit::JunitReporter;
 pub use own_lines::OwnLines;
 pub use pipe::Pipe;
 pub use plain::{PlainReporter, Terminals};
+pub use terminal::{TerminalReporter, TerminalStyle};
 pub use words::last_line;
 
 /// Hands each event to several sinks. All of them get every event, also when one fails; the

@@ -21,15 +21,15 @@ impl OwnLines {
         }
     }
 
-    /// What is written for one line, or several, of devshell's own. A script finds them by
-    /// `devshell: ` at the start of a line, so the time comes behind that.
-    pub(super) fn format(self, text: &str) -> String {
+    /// What stands behind `devshell: `, by which scripts find these lines; so the time comes
+    /// there, too.
+    pub(super) fn text(self, text: &str) -> String {
         let text = if self.harmless { harmless(text) } else { text.to_owned() };
         if self.timestamps {
             let now = humantime::format_rfc3339_millis(SystemTime::now());
-            format!("devshell: {now} {text}\n")
+            format!("{now} {text}")
         } else {
-            format!("devshell: {text}\n")
+            text
         }
     }
 }
@@ -72,14 +72,10 @@ mod tests {
     }
 
     #[test]
-    fn a_time_stands_behind_the_name() {
-        assert_eq!(OwnLines::new(false).format("hello"), "devshell: hello\n");
-        let line = OwnLines::new(true).format("hello");
-        let time = line
-            .strip_prefix("devshell: ")
-            .unwrap()
-            .strip_suffix(" hello\n")
-            .unwrap();
+    fn a_time_stands_in_front() {
+        assert_eq!(OwnLines::new(false).text("hello"), "hello");
+        let text = OwnLines::new(true).text("hello");
+        let time = text.strip_suffix(" hello").unwrap();
         let then = humantime::parse_rfc3339(time).unwrap();
         assert!(
             SystemTime::now().duration_since(then).unwrap().as_secs() < 600,

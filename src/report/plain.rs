@@ -2,15 +2,17 @@
 
 use std::io;
 
-use crate::event::{Event, EventBody, EventSink, Stream, Survivor};
+use crate::event::{Event, EventBody, EventSink, Stream, Survivor, ToolOutcome};
 use crate::quote::command_line;
 
 use super::failure::closing;
 use super::own_lines::OwnLines;
+use super::paint::Paint;
 use super::pipe::Pipe;
-use super::progress::Progress;
 use super::record::Record;
+use super::said::Tone;
 use super::summary::summary;
+use super::tail::cut;
 use super::words::{how, last_line_of, time};
 
 /// Which of devshell's own streams are terminals.
@@ -18,23 +20,25 @@ use super::words::{how, last_line_of, time};
 pub struct Terminals {
     /// Standard output.
     pub stdout: bool,
-    /// Standard error, with a cursor that can be moved: the progress line is shown there.
+    /// Standard error.
     pub stderr: bool,
 }
 
 /// Tools' output to stdout and stderr as it comes, unchanged; what devshell says to stderr, a
-/// line each, with a progress line where stderr is a terminal.
+/// line each.
 pub struct PlainReporter {
-    out: Pipe,
-    err: Pipe,
+    pub(super) out: Pipe,
+    pub(super) err: Pipe,
     /// Where the last line goes, if not to `err`.
     last: Option<Pipe>,
     own: OwnLines,
     /// Whether `out` and `err` lead to one place.
     joined: bool,
-    terminals: Terminals,
-    progress: Progress,
-    record: Record,
+    pub(super) terminals: Terminals,
+    pub(super) record: Record,
+    pub(super) paint: Paint,
+    /// How wide the terminal is on which devshell's own lines are read, if they are.
+    pub(super) columns: Option<usize>,
 }
 
 impl PlainReporter {
@@ -48,8 +52,9 @@ impl PlainReporter {
             own: OwnLines::default(),
             joined: terminals.stdout && terminals.stderr,
             terminals,
-            progress: Progress::new(terminals.stderr),
             record: Record::default(),
+            paint: Paint::default(),
+            columns: None,
         }
     }
 
@@ -104,12 +109,24 @@ impl PlainReporter {
     /// A line of devshell's own. A tool's unfinished line is ended first: the bytes of the tool
     /// stay as they are, and a script finds devshell's lines at the start of a line.
     fn say(&mut self, text: &str) -> io::Result<()> {
-        self.progress.clear();
-        if !self.err.at_line_start() || (self.joined && !self.out.at_line_start()) {
+        let tone = if text.starts_with("warning: ") {
+            Tone::Caution
+        } else {
+            Tone::Plain
+        };
+        self.say_in(tone, text)
+    }
+
+    fn say_in(&mut self, tone: Tone, text: &str) -> io::Result<()> {
+        let both = self.joined && !self.out.at_line_start();
+        if !self.err.at_line_start() || both {
             self.err.write(b"\n")?;
         }
-        let line = self.own.format(text);
-        self.err.write(line.as_bytes())
+        if both {
+            self.out.line_was_ended();
+        }
+        let text = self.own.text(text);
+        self.err.write(format!("{}\n", self.paint.line(tone, &text)).as_bytes())
     }
 
     /// The last line, as scripts know it.
@@ -117,6 +134,19 @@ impl PlainReporter {
         self.start_line()?;
         let line = format!("{line}\n");
         self.last.as_mut().unwrap_or(&mut self.err).write(line.as_bytes())
+    }
+
+    /// Whether nothing is said of such an event.
+    pub(super) fn is_silent(body: &EventBody) -> bool {
+        matches!(
+            body,
+            EventBody::RunStarted { .. }
+                | EventBody::SessionStarting { .. }
+                | EventBody::SyncProgress { .. }
+                | EventBody::SyncFinished { .. }
+                | EventBody::SessionFinished { .. }
+                | EventBody::WriteBackFinished { .. }
+        )
     }
 
     /// `[2/5] clippy (attempt 2): cargo clippy`
@@ -157,20 +187,14 @@ impl EventSink for PlainReporter {
     fn emit(&mut self, event: &Event) -> io::Result<()> {
         self.record.note(event);
         match &event.body {
-            EventBody::RunStarted { .. } => Ok(()),
+            body if Self::is_silent(body) => Ok(()),
             EventBody::LockWaiting { pid, running_ms } => {
                 let who = match (pid, running_ms) {
                     (Some(pid), Some(ms)) => format!("pid {pid}, running for {}", time(*ms)),
                     (Some(pid), None) => format!("pid {pid}"),
                     (None, _) => "another process".to_owned(),
                 };
-                self.say(&format!("waiting for another run in this workspace ({who})"))?;
-                self.progress.show("waiting for another run in this workspace");
-                Ok(())
-            }
-            EventBody::SessionStarting { backend } => {
-                self.progress.show(&format!("preparing the {backend} backend"));
-                Ok(())
+                self.say(&format!("waiting for another run in this workspace ({who})"))
             }
             EventBody::SessionReady {
                 backend,
@@ -189,29 +213,23 @@ impl EventSink for PlainReporter {
                     time(*elapsed_ms)
                 ))
             }
-            EventBody::SyncFinished { .. } | EventBody::SessionFinished { .. } => Ok(()),
             EventBody::ToolStarted {
                 tool,
                 argv,
                 cwd: _,
                 attempt,
             } => {
-                let text = self.title(tool, argv, *attempt);
-                self.say(&text)?;
-                self.progress.show(&text);
-                Ok(())
-            }
-            EventBody::ToolOutput { stream, data, .. } => {
-                if (*stream == Stream::Stdout && self.terminals.stdout)
-                    || (*stream == Stream::Stderr && self.terminals.stderr)
-                {
-                    self.progress.clear();
+                let mut text = self.title(tool, argv, *attempt);
+                // A script may be long; the whole of it is in the plan.
+                if let Some(columns) = self.columns {
+                    text = cut(&text, columns.saturating_sub("devshell: ".len() + 1).max(40));
                 }
-                match stream {
-                    Stream::Stdout => self.out.write(&data.0),
-                    Stream::Stderr => self.err.write(&data.0),
-                }
+                self.say_in(Tone::Head, &text)
             }
+            EventBody::ToolOutput { stream, data, .. } => match stream {
+                Stream::Stdout => self.out.write(&data.0),
+                Stream::Stderr => self.err.write(&data.0),
+            },
             EventBody::ToolFinished {
                 tool,
                 outcome,
@@ -241,17 +259,21 @@ impl EventSink for PlainReporter {
                     self.label(tool),
                     time(*elapsed_ms)
                 );
-                self.say(&text)
+                let tone = match outcome {
+                    ToolOutcome::Success => Tone::Good,
+                    _ if *tolerated || *will_retry => Tone::Caution,
+                    _ => Tone::Bad,
+                };
+                self.say_in(tone, &text)
             }
-            EventBody::ToolSkipped { tool, why } => {
-                let text = format!("{tool} skipped: {why}");
-                self.say(&text)
-            }
-            EventBody::WriteBackFinished { .. } => Ok(()),
+            EventBody::ToolSkipped { tool, why } => self.say_in(Tone::Faint, &format!("{tool} skipped: {why}")),
             EventBody::Warning { message } => self.say(&format!("warning: {message}")),
             EventBody::RunFinished { .. } => {
-                for line in summary(&self.record, None).into_iter().chain(closing(&self.record)) {
-                    self.say(&line.text)?;
+                for line in summary(&self.record, self.columns)
+                    .into_iter()
+                    .chain(closing(&self.record))
+                {
+                    self.say_in(line.tone, &line.text)?;
                 }
                 let last = last_line_of(&event.body).unwrap_or_default();
                 self.say_last(&last)?;
@@ -266,6 +288,8 @@ impl EventSink for PlainReporter {
                 self.err.finish()?;
                 self.last.as_mut().map_or(Ok(0), Pipe::finish).map(|_| ())
             }
+            // The silent ones.
+            _ => Ok(()),
         }
     }
 }

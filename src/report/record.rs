@@ -33,8 +33,13 @@ pub(super) enum Phase {
     WaitingForLock,
     /// This backend is being made ready.
     Preparing(String),
-    /// A tree is being carried.
-    Syncing(Direction),
+    /// A tree is being carried: so much of it by now.
+    Syncing {
+        direction: Direction,
+        files: u64,
+        of: Option<u64>,
+        bytes: u64,
+    },
     /// A tool runs, or is due.
     Running,
     /// The backend is being released, the result committed.
@@ -80,7 +85,6 @@ pub(super) struct Finished {
     pub(super) outcome: ToolOutcome,
     pub(super) exit_code: Option<i32>,
     pub(super) signal: Option<i32>,
-    pub(super) message: Option<String>,
     pub(super) tolerated: bool,
     pub(super) will_retry: bool,
     pub(super) cached: bool,
@@ -154,6 +158,19 @@ impl Record {
             EventBody::SessionReady { strategy, .. } => {
                 self.strategy.clone_from(strategy);
                 self.phase = Phase::Running;
+            }
+            EventBody::SyncProgress {
+                direction,
+                files,
+                files_total,
+                bytes,
+            } => {
+                self.phase = Phase::Syncing {
+                    direction: *direction,
+                    files: *files,
+                    of: *files_total,
+                    bytes: *bytes,
+                };
             }
             EventBody::SyncFinished { .. } | EventBody::Warning { .. } => {}
             EventBody::ToolStarted { tool, argv, cwd, .. } => {
@@ -251,7 +268,6 @@ impl ToolRecord {
             outcome,
             exit_code,
             signal,
-            message,
             tolerated,
             will_retry,
             elapsed_ms,
@@ -268,7 +284,6 @@ impl ToolRecord {
             outcome: *outcome,
             exit_code: *exit_code,
             signal: *signal,
-            message: message.clone(),
             tolerated: *tolerated,
             will_retry: *will_retry,
             cached: *cached,

@@ -10,3 +10,4 @@ pub(crate) mod mounts;
 pub(crate) mod output;
 pub(crate) mod random;
 pub(crate) mod signals;
+pub(crate) mod terminal;

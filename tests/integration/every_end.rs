@@ -238,8 +238,7 @@ fn whatever_a_run_ends_with_its_reports_are_complete() {
         let beside = beside.to_str().unwrap().trim_end_matches('/');
         project.write("devshell.toml", toml.replace("BESIDE", beside));
         let ran = finish(reported(&project, args));
-        eprintln!("{what}");
-        ran.code(*code);
+        assert_eq!(ran.status.code(), Some(*code), "{what}: {}", ran.stderr);
         checked(&project, &ran);
     }
 }
