@@ -240,3 +240,18 @@ fn escape(text: &str, in_property: bool) -> String {
     }
     out
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commands_are_escaped_as_the_runner_reads_them() {
+        assert_eq!(command("endgroup", &[], ""), "::endgroup::");
+        let properties = [("file", "a,b:c%"), ("title", "x\ny")];
+        assert_eq!(
+            command("error", &properties, "100%: a,b\r\nc"),
+            "::error file=a%2Cb%3Ac%25,title=x%0Ay::100%25: a,b%0D%0Ac"
+        );
+    }
+}

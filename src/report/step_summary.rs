@@ -138,3 +138,71 @@ fn fenced(text: &str) -> String {
     let fence = "`".repeat(longest.max(2) + 1);
     format!("{fence}text\n{text}\n{fence}")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::samples::Script;
+    use super::*;
+    use crate::event::{Stream, WriteBackState};
+    use crate::exit::Class;
+
+    /// A run of which one tool failed whose output tries to get out of its block.
+    fn failed() -> Script {
+        let mut script = Script::of(&["ok", "let", "flaky", "bad", "never"]);
+        script.tool("ok", ToolOutcome::Success, 41);
+        script.tolerated("let", 3, 5);
+        script.retried("flaky", 1, 1000);
+        script.started("bad", 1);
+        script.output("bad", Stream::Stderr, "```\n# not a title\n<b>`````\n");
+        script.ended("bad", 1, Some(9), None, 3240);
+        script.skipped("never", "`bad` failed | <b>*so*</b>");
+        script.written(WriteBackState::None);
+        script.finished(Class::Tool, 9, Some("bad"), None);
+        script
+    }
+
+    #[test]
+    fn nothing_in_the_summary_means_more_than_it_says() {
+        insta::assert_snapshot!(markdown(&failed().record, LIMIT), @r"
+        ### devshell: 5 tools, 2 ok (1 flaky), 1 failed, 1 failed and tolerated, 1 skipped
+
+        | tool | outcome | time | attempts |
+        |:---|:---|---:|---:|
+        | ok | ok | 41 ms | 1 |
+        | let | failed with code 3, tolerated | 5 ms | 1 |
+        | flaky | ok, **flaky** | 2.0s | 2 |
+        | bad | **failed with code 9** | 3.2s | 1 |
+        | never | skipped: \`bad\` failed \| \<b\>\*so\*\</b\> |  |  |
+
+        nothing was committed
+
+        ``````text
+        error: `bad` failed with code 9 after 3.2s
+          command: run bad 'a b'
+          in: /home/me/hello/sub
+          code: 9
+          its stderr:
+            | ```
+            | # not a title
+            | <b>`````
+          only this tool again: devshell run --profile ci --only bad
+        ``````
+        ");
+    }
+
+    #[test]
+    fn what_does_not_fit_is_left_out_and_that_is_said() {
+        let record = failed().record;
+        let whole = markdown(&record, LIMIT);
+        for room in 0..whole.len() + 2 * LAST {
+            let text = markdown(&record, room);
+            assert!(text.len() <= room, "{room}");
+            assert!(
+                text == whole || room < 2 * LAST || text.contains("left out"),
+                "{room}: {text}"
+            );
+            let fences = text.lines().filter(|line| line.starts_with("``````")).count();
+            assert_eq!(fences % 2, 0, "no block is left open: {text}");
+        }
+    }
+}
