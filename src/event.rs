@@ -177,7 +177,7 @@ pub enum EventBody {
         /// In words.
         message: String,
     },
-    /// Last event of every run.
+    /// Last event of every run, and the only one of a run that never began (a wrong config, say).
     RunFinished {
         /// Class of the end.
         class: Class,

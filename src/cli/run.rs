@@ -2,6 +2,7 @@
 
 use anyhow::{Context as _, anyhow};
 
+use crate::doctor::preflight;
 use crate::exit::End;
 use crate::plan::{Backend, Plan, Require, Strategy, require_tools};
 use crate::process::{Cancel, Stdin, forward_to};
@@ -57,6 +58,7 @@ fn start(
         .context("cannot listen for signals")
         .map_err(|error| CliError::new(End::Internal, error))?;
     let setup = setup(&mut plan, stdin, commands)?;
+    preflight(&plan).map_err(|error| CliError::new(error.end(), error))?;
     let mut session = session::open(&plan).map_err(|error| CliError::new(error.end(None), error))?;
     let mut sink = reporters(reports, files, stdin, &cancel);
     let outcome = Runner::run(&plan, setup, session.as_mut(), &mut sink, cancel);

@@ -3,10 +3,12 @@
 #![allow(unreachable_pub, reason = "a test crate has no outside")]
 
 mod architecture;
+mod book;
 mod ci_logs;
 mod commands;
 mod commit;
 mod configs;
+mod doctor;
 mod endings;
 mod every_end;
 mod exit_codes;
@@ -19,6 +21,7 @@ mod leftovers;
 mod library;
 mod locks;
 mod output;
+mod plan;
 mod projects;
 mod readme;
 mod retries;

@@ -72,12 +72,7 @@ impl HostSandboxSession {
             Strategy::Copy => begin(Box::new(StagedCopy::new(&self.settings, vfs, cx)?), cx),
             Strategy::Overlay => self.overlay(vfs, cx).map_err(|refused| match refused {
                 NoOverlay::Failed(error) => error,
-                NoOverlay::Unfit(why) => VmError::Sandbox {
-                    message: format!(
-                        "vm.host.strategy is `overlay`, and there can be none: {why}. `auto` takes a copy then"
-                    ),
-                    source: None,
-                },
+                NoOverlay::Unfit(why) => VmError::NoOverlay { why },
             }),
             Strategy::Auto => match self.overlay(vfs, cx) {
                 Ok(begun) => Ok(begun),
