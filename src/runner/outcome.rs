@@ -1,5 +1,6 @@
 //! How a run ended.
 
+use crate::event::unwritten;
 use crate::exit::End;
 use crate::process::ToolExit;
 
@@ -28,6 +29,15 @@ impl Outcome {
             tool,
             message,
             kept,
+        }
+    }
+
+    /// Makes a run that went well end with the report of it that could not be written, where
+    /// there is one.
+    pub(super) fn note_unwritten(&mut self, failure: Option<&std::io::Error>) {
+        if let (End::Ok, Some(failure)) = (self.end, failure) {
+            self.end = End::Sync;
+            self.message = Some(unwritten(failure));
         }
     }
 }

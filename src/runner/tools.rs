@@ -33,13 +33,17 @@ impl Runner<'_> {
     pub(super) fn run_tools(&mut self) {
         for tool in &self.plan.tools {
             match self.why_not(tool) {
-                Some(why) => self.emitter.emit(EventBody::ToolSkipped {
-                    tool: tool.name.clone(),
-                    why,
-                }),
+                Some(why) => self.skipped(tool, why),
                 None => self.run_tool(tool),
             }
         }
+    }
+
+    fn skipped(&mut self, tool: &ToolPlan, why: impl Into<String>) {
+        self.emitter.emit(EventBody::ToolSkipped {
+            tool: tool.name.clone(),
+            why: why.into(),
+        });
     }
 
     /// Why a tool is not run; makes the backend ready when the answer needs the view.
@@ -103,12 +107,13 @@ impl Runner<'_> {
             Ok(cwd) => cwd,
             Err(error) => {
                 let failure = Failure::of(End::ConfigInvalid, &error);
+                self.skipped(tool, "its working folder is no path of the workspace");
                 return self.fail(failure);
             }
         };
         let command = self.command(tool, cwd);
         if tool.retries.count > 0 && !self.checkpoint(tool) {
-            return;
+            return self.skipped(tool, "the state that a retry would go back to cannot be kept");
         }
         let mut attempt = 1;
         loop {
