@@ -50,7 +50,9 @@ pub(super) fn rows(record: &Record, now_ms: u64, size: Size, paint: Paint) -> Ve
             _ => vec![whole],
         };
     }
-    let mut rows = room.tools(record, most - 1);
+    // Before anything of it has begun, the list says nothing.
+    let is_ahead = record.phase != Phase::Running && !record.tools.iter().any(ToolRecord::has_run);
+    let mut rows = if is_ahead { Vec::new() } else { room.tools(record, most - 1) };
     rows.push(whole);
     rows
 }
@@ -308,10 +310,6 @@ mod tests {
         let names: Vec<String> = (0..200).map(|n| format!("t{n}")).collect();
         let mut script = Script::of(&names.iter().map(String::as_str).collect::<Vec<_>>());
         insta::assert_snapshot!(shown(&script, 80, 10), @r"
-        waiting t0
-        waiting t1
-        waiting t2
-                and 197 more
         [                       ] 0/200  1m01s  starting
         ");
         for name in &names[..50] {
