@@ -26,4 +26,5 @@ pub use keeper::{Isolation, Keeper, KeeperError, KeeperSpec, MountStep, Namespac
 pub use kept::{KeptTool, SpawnRequest};
 pub use message::{Cancel, Message, Running};
 pub use signals::{SignalThread, forward_to};
+pub(crate) use supervise::LOST;
 pub use supervise::{Limits, RunDeadline, Stage, supervise};

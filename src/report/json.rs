@@ -58,7 +58,7 @@ impl<W: Write> EventLog<W> {
     }
 }
 
-impl<W: Write> EventSink for EventLog<W> {
+impl<W: Write + Send> EventSink for EventLog<W> {
     fn emit(&mut self, event: &Event) -> io::Result<()> {
         serde_json::to_writer(&mut self.file, event)?;
         self.file.write_all(b"\n")?;

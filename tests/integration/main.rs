@@ -10,6 +10,7 @@ mod endings;
 mod exit_codes;
 mod failures;
 mod forbidden;
+mod interrupts;
 mod kills;
 mod layouts;
 mod leftovers;

@@ -52,7 +52,11 @@ pub(super) fn rows(record: &Record, now_ms: u64, size: Size, paint: Paint) -> Ve
     }
     // Before anything of it has begun, the list says nothing.
     let is_ahead = record.phase != Phase::Running && !record.tools.iter().any(ToolRecord::has_run);
-    let mut rows = if is_ahead { Vec::new() } else { room.tools(record, most - 1) };
+    let mut rows = if is_ahead {
+        Vec::new()
+    } else {
+        room.tools(record, most - 1)
+    };
     rows.push(whole);
     rows
 }
