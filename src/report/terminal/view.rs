@@ -192,8 +192,18 @@ impl Room {
             Phase::Running if done < all => String::new(),
             Phase::Running | Phase::Finishing => "finishing".to_owned(),
         };
-        let mut text = format!("{done}/{all}  {}", clock(self.now_ms));
+        let mut text = match &record.phase {
+            Phase::Syncing { .. } => clock(self.now_ms),
+            _ => format!("{done}/{all}  {}", clock(self.now_ms)),
+        };
         if !self.is_narrow() {
+            // While a tree is carried, that is what is waited for.
+            let (done, all) = match &record.phase {
+                Phase::Syncing {
+                    files, of: Some(of), ..
+                } => (*files, *of),
+                _ => (done as u64, all as u64),
+            };
             text = format!("{} {text}", bar(done, all.max(1), (self.columns / 3).min(30)));
         }
         if !doing.is_empty() {
@@ -350,6 +360,33 @@ mod tests {
         script.output("t", Stream::Stdout, "10%\r20%");
         insta::assert_snapshot!(shown(&script, 80, 24), @r"
         running t  1m01s  20%
+        ");
+    }
+
+    #[test]
+    fn what_is_carried_is_shown_in_files_and_bytes() {
+        let mut script = Script::of(&["a", "b"]);
+        script.emit(EventBody::SessionStarting {
+            backend: "host".to_owned(),
+        });
+        script.emit(EventBody::SyncProgress {
+            direction: Direction::Push,
+            files: 500,
+            files_total: Some(2000),
+            bytes: 3 << 20,
+        });
+        insta::assert_snapshot!(shown(&script, 100, 24), @r"
+        [=======>                    ] 1m01s  copying the workspace: 500 of 2000 files, 3.00 MiB
+        ");
+        script.emit(EventBody::SyncFinished {
+            direction: Direction::Push,
+            files: 2000,
+            bytes: 12 << 20,
+            deleted: 0,
+            elapsed_ms: 900,
+        });
+        insta::assert_snapshot!(shown(&script, 100, 24), @r"
+        [                            ] 0/2  1m01s  preparing the host backend
         ");
     }
 

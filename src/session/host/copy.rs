@@ -15,7 +15,7 @@ use super::places::Places;
 use super::settings::{HostSettings, StagingPlace};
 use super::staging::Staging;
 use super::tree::Tree;
-use super::words::{synced, warn_of_specials};
+use super::words::{synced, syncing, warn_of_specials};
 
 /// The strategy `copy`.
 pub(super) struct StagedCopy {
@@ -39,7 +39,9 @@ impl StagedCopy {
         let start = Instant::now();
         let cancel = cx.cancel;
         let tree = vfs.workspace().under(&staging.tree());
-        let pushed = workspace::push(vfs, &tree, &staging.index(), &rules, &|| cancel.is_raised())?;
+        let tell = &mut |progress| syncing(cx.emitter, Direction::Push, progress);
+        let index = staging.index();
+        let pushed = workspace::push_telling(vfs, &tree, &index, &rules, &|| cancel.is_raised(), tell)?;
         let report = &pushed.report;
         warn_of_specials(cx, &report.specials, "are not carried: the tools do not see them");
         synced(cx, Direction::Push, [report.files, report.bytes, report.deleted], start);
@@ -120,7 +122,10 @@ impl Tree for StagedCopy {
         let start = Instant::now();
         let cancel = cx.cancel;
         let lease = self.staging.lease();
-        let pulled = workspace::pull(&self.pushed, &self.rules, vfs, Some(&lease), &|| cancel.is_raised())?;
+        let (tell, stop) = (&mut |progress| syncing(cx.emitter, Direction::Pull, progress), &|| {
+            cancel.is_raised()
+        });
+        let pulled = workspace::pull_telling(&self.pushed, &self.rules, vfs, Some(&lease), stop, tell)?;
         let report = &pulled.report;
         warn_of_specials(cx, &report.specials, "are not brought back");
         synced(cx, Direction::Pull, [report.files, report.bytes, report.deleted], start);
