@@ -119,7 +119,7 @@ pub(super) struct Reports {
 pub(super) enum Output {
     /// `terminal` where stderr is one, else `plain`
     Auto,
-    /// With a progress line
+    /// With colours and a live view of the tools
     Terminal,
     /// Lines only
     Plain,

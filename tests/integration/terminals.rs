@@ -94,18 +94,22 @@ script = "sleep 0.5; exit 7"
 "#;
 
 fn shown(project: &Project, args: &[&str], size: (u16, u16), env: &[(&str, &str)]) -> (Ran, String) {
+    let ran = of_size(project, args, size, env);
+    let [columns, lines] = [size.0, 500].map(|number| std::num::NonZeroU16::new(number).unwrap());
+    let mut screen = vt100::Parser::new(lines, columns, 0);
+    screen.process(&ran.stdout);
+    let shown = screen.screen().contents();
+    (ran, shown)
+}
+
+fn of_size(project: &Project, args: &[&str], size: (u16, u16), env: &[(&str, &str)]) -> Ran {
     let mut command = project.program("python3");
     command.args(["-c", TERMINAL]).arg(devshell()).args(args);
     command
         .env("SIZE", format!("{} {}", size.1, size.0))
         .env("TERM", "xterm");
     command.envs(env.iter().copied());
-    let ran = finish(command);
-    let [columns, lines] = [size.0, 500].map(|number| std::num::NonZeroU16::new(number).unwrap());
-    let mut screen = vt100::Parser::new(lines, columns, 0);
-    screen.process(&ran.stdout);
-    let shown = screen.screen().contents();
-    (ran, shown)
+    finish(command)
 }
 
 #[test]
@@ -171,7 +175,7 @@ fn what_cannot_be_moved_or_coloured_is_not() {
     };
     assert_eq!(piped(&[], "terminal"), (false, false));
     assert_eq!(piped(&[("CLICOLOR_FORCE", "1")], "auto"), (false, true));
-    assert_eq!(piped(&[("CLICOLOR_FORCE", "1"), ("NO_COLOR", "1")], "auto").0, false);
+    assert!(!piped(&[("CLICOLOR_FORCE", "1"), ("NO_COLOR", "1")], "auto").0);
 }
 
 #[test]
@@ -215,4 +219,87 @@ fn ctrl_c_under_a_view_is_answered_above_it() {
     );
     assert!(text.contains("a second Ctrl-C kills them at once"), "{shown}");
     assert!(!text.contains("waiting u"), "the view is gone: {shown}");
+}
+
+/// Writes letters of its own to each stream, in pieces of any size, with pauses.
+const LOUD: &str = r#"
+import os, random, sys, time
+tool = int(sys.argv[1])
+dice = random.Random(tool)
+for piece in range(60):
+    for stream, letters in (1, "αβγδεζηθικ"), (2, "абвгдежзий"):
+        text = "".join(letters[int(digit)] for digit in "%04d%04d" % (tool, piece))
+        text *= dice.choice((1, 1, 10, 300))
+        os.write(stream, (text + dice.choice(("\n", "\n", "\n", ""))).encode())
+    if piece in (20, 40):
+        time.sleep(0.25)
+os.write(1, b"\n")
+os.write(2, b"\n")
+"#;
+
+#[test]
+fn many_loud_tools_lose_and_mix_nothing_under_a_live_view() {
+    if !has("python3") {
+        return not_run("terminals::loud", "needs python3");
+    }
+    let project = Project::new("");
+    let script = project.beside("loud.py");
+    std::fs::write(&script, LOUD).unwrap();
+    let mut toml = String::new();
+    let mut expected = [String::new(), String::new()];
+    let letters = |text: &str, first: char, last: char| -> String {
+        text.chars().filter(|char| (first..=last).contains(char)).collect()
+    };
+    let streams = [('α', 'κ'), ('а', 'й')];
+    for tool in 0..12 {
+        let (script, number) = (script.to_str().unwrap(), tool.to_string());
+        toml += &format!("[[tool]]\nname = \"t{tool}\"\nrun = [\"python3\", \"{script}\", \"{number}\"]\n");
+        let alone = std::process::Command::new("python3")
+            .args([script, &number])
+            .output()
+            .unwrap();
+        for (expected, (bytes, (first, last))) in expected
+            .iter_mut()
+            .zip([alone.stdout, alone.stderr].iter().zip(streams))
+        {
+            expected.push_str(&letters(std::str::from_utf8(bytes).unwrap(), first, last));
+        }
+    }
+    project.write("devshell.toml", toml);
+    let ran = of_size(&project, &["run"], (100, 24), &[("NO_COLOR", "1")]);
+    let out = ran.code(0).out();
+    // The view shows some of the letters again: from where it begins to where it is erased.
+    let mut told = String::new();
+    let mut rest = out.as_str();
+    let begins = |text: &str| {
+        let is_view = |at: &usize| !text[at + 1..].trim_start_matches('\r').starts_with('\n');
+        text.match_indices('\r').map(|(at, _)| at).find(is_view)
+    };
+    let mut views = 0;
+    while let Some(at) = begins(rest) {
+        told.push_str(&rest[..at]);
+        let end = rest[at..].find("\x1b[J").unwrap_or_else(|| panic!("{:?}", &rest[at..]));
+        rest = &rest[at + end + "\x1b[J".len()..];
+        views += 1;
+    }
+    told.push_str(rest);
+    assert!(views > 1, "there was a view to disturb it");
+    for (expected, (first, last)) in expected.iter().zip(streams) {
+        assert!(
+            letters(&told, first, last) == *expected,
+            "{first}: {} letters",
+            expected.len()
+        );
+    }
+    let piped = project.run();
+    for (expected, (text, (first, last))) in expected
+        .iter()
+        .zip([piped.out(), piped.stderr.clone()].iter().zip(streams))
+    {
+        assert!(
+            letters(text, first, last) == *expected,
+            "{first}: {} letters",
+            expected.len()
+        );
+    }
 }
