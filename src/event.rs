@@ -53,6 +53,9 @@ pub enum EventBody {
         /// For how long that process has been running, in milliseconds.
         #[serde(skip_serializing_if = "Option::is_none")]
         running_ms: Option<u64>,
+        /// How long this one waits at most, where there is a limit.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        limit_ms: Option<u64>,
     },
     /// The backend is being made ready.
     SessionStarting {
@@ -350,7 +353,9 @@ impl JsonSchema for OutputData {
 }
 
 /// Whoever takes the events.
-pub trait EventSink {
+///
+/// It can be handed to another thread, which says what happens while the first one works.
+pub trait EventSink: Send {
     /// Takes one event. An error means that the sink can take no more; the runner then ends
     /// the run politely instead of tearing it.
     ///

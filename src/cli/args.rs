@@ -131,7 +131,7 @@ pub(super) struct Reports {
 pub(super) enum Output {
     /// `run` in a job of GitHub or GitLab: its dialect; else `terminal` where stderr is one, else `plain`
     Auto,
-    /// With a progress line
+    /// With colours and a live view of the tools
     Terminal,
     /// Lines only
     Plain,

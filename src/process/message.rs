@@ -42,11 +42,15 @@ pub struct Cancel {
     seen: usize,
 }
 
+/// What is done at each wish.
+type Hook = Box<dyn Fn() + Send>;
+
 #[derive(Default)]
 struct CancelInner {
     count: AtomicUsize,
     first: AtomicUsize,
     waker: Mutex<Option<SyncSender<Message>>>,
+    hook: Mutex<Option<Hook>>,
     attention: Mutex<Attention>,
 }
 
@@ -100,6 +104,9 @@ impl Cancel {
             // A full channel means that the loop is awake and looks at the count anyway.
             let _ = waker.try_send(Message::Wake);
         }
+        if let Some(hook) = self.inner.hook.lock().unwrap_or_else(PoisonError::into_inner).as_ref() {
+            hook();
+        }
     }
 
     /// How many signals have come.
@@ -134,6 +141,11 @@ impl Cancel {
     pub fn wants_attention(&self) -> bool {
         let attention = self.inner.attention.lock().unwrap_or_else(PoisonError::into_inner);
         self.count() > attention.count || attention.alarm.is_some_and(|alarm| Instant::now() >= alarm)
+    }
+
+    /// What to call at each further wish; on the thread that brings it, so it must be short.
+    pub fn at_each(&self, hook: Option<Box<dyn Fn() + Send>>) {
+        *self.inner.hook.lock().unwrap_or_else(PoisonError::into_inner) = hook;
     }
 
     /// Whom to wake from now on.

@@ -36,4 +36,5 @@ pub use message::{Cancel, Message, Running};
 pub use outside::{PrivateFolders, ReadOnlyHost};
 pub use peer::{OnStderr, Peer, PeerPipes};
 pub use signals::{SignalThread, forward_to};
+pub(crate) use supervise::LOST;
 pub use supervise::{Limits, RunDeadline, Stage, supervise};

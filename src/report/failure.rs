@@ -2,13 +2,13 @@
 
 use std::path::Path;
 
-use crate::exit::Class;
+use crate::exit::{Class, signal_name};
 use crate::quote::command_line;
 
 use super::record::{Record, RunEnd, ToolRecord, ToolState};
 use super::said::{Said, Tone};
 use super::tail::{Tail, cut};
-use super::words::{signal_name, time};
+use super::words::time;
 
 /// How many lines of a tool's output are repeated.
 const LINES: usize = 20;

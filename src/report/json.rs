@@ -75,7 +75,7 @@ impl<W: Write> EventLog<W> {
     }
 }
 
-impl<W: Write> EventSink for EventLog<W> {
+impl<W: Write + Send> EventSink for EventLog<W> {
     fn emit(&mut self, event: &Event) -> io::Result<()> {
         if let Some(failed) = self.failed {
             return Err(failed.into());

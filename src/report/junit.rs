@@ -9,13 +9,13 @@ use std::path::Path;
 use std::time::SystemTime;
 
 use crate::event::{Event, EventBody, EventSink, ToolOutcome};
-use crate::exit::Class;
+use crate::exit::{Class, signal_name};
 use crate::quote::command_line;
 
 use super::attempts::{Attempt, AttemptEnd, Attempts, Tool};
 use super::tail::Tail;
 use super::whole_file::WholeFile;
-use super::words::{signal_name, time};
+use super::words::time;
 use super::xml::Xml;
 
 /// How many lines of output a failure repeats: what GitLab shows of a failed test.

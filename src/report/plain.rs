@@ -188,13 +188,23 @@ impl EventSink for PlainReporter {
         self.record.note(event);
         match &event.body {
             body if Self::is_silent(body) => Ok(()),
-            EventBody::LockWaiting { pid, running_ms } => {
+            EventBody::LockWaiting {
+                pid,
+                running_ms,
+                limit_ms,
+            } => {
                 let who = match (pid, running_ms) {
                     (Some(pid), Some(ms)) => format!("pid {pid}, running for {}", time(*ms)),
                     (Some(pid), None) => format!("pid {pid}"),
                     (None, _) => "another process".to_owned(),
                 };
-                self.say(&format!("waiting for another run in this workspace ({who})"))
+                let limit = match limit_ms {
+                    Some(ms) => format!("at most {}", time(*ms)),
+                    None => "without a limit".to_owned(),
+                };
+                self.say(&format!(
+                    "waiting for another run in this workspace ({who}), {limit} (run.lock_timeout); Ctrl-C gives up"
+                ))
             }
             EventBody::SessionReady {
                 backend,

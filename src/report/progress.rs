@@ -6,12 +6,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use indicatif::{BinaryBytes, ProgressBar, ProgressDrawTarget, ProgressStyle, TermLike};
 
 /// A bar of this many columns: `[=======>      ]`.
-pub(super) fn bar(done: usize, all: usize, columns: usize) -> String {
+pub(super) fn bar(done: u64, all: u64, columns: usize) -> String {
     let page = Page::default();
     let style = format!("[{{bar:{}}}]", columns.saturating_sub(2).max(1));
     if let Ok(style) = ProgressStyle::with_template(&style) {
         let target = ProgressDrawTarget::term_like(Box::new(page.clone()));
-        let bar = ProgressBar::with_draw_target(Some(all as u64), target).with_position(done as u64);
+        let bar = ProgressBar::with_draw_target(Some(all), target).with_position(done);
         bar.set_style(style.progress_chars("=> "));
         bar.tick();
         return page.take();

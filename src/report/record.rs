@@ -22,6 +22,8 @@ pub(super) struct Record {
     pub(super) write_back: Option<WriteBack>,
     /// How the run ended.
     pub(super) end: Option<RunEnd>,
+    /// The backend that is being made ready.
+    backend: Option<String>,
     current: Option<usize>,
 }
 
@@ -154,8 +156,12 @@ impl Record {
                 self.tools = tools.iter().map(|name| ToolRecord::named(name)).collect();
             }
             EventBody::LockWaiting { .. } => self.phase = Phase::WaitingForLock,
-            EventBody::SessionStarting { backend } => self.phase = Phase::Preparing(backend.clone()),
+            EventBody::SessionStarting { backend } => {
+                self.phase = Phase::Preparing(backend.clone());
+                self.backend = Some(backend.clone());
+            }
             EventBody::SessionReady { strategy, .. } => {
+                self.backend = None;
                 self.strategy.clone_from(strategy);
                 self.phase = Phase::Running;
             }
@@ -172,7 +178,15 @@ impl Record {
                     bytes: *bytes,
                 };
             }
-            EventBody::SyncFinished { .. } | EventBody::Warning { .. } => {}
+            EventBody::SyncFinished { .. } => {
+                if matches!(self.phase, Phase::Syncing { .. }) {
+                    self.phase = match &self.backend {
+                        Some(backend) => Phase::Preparing(backend.clone()),
+                        None => Phase::Finishing,
+                    };
+                }
+            }
+            EventBody::Warning { .. } => {}
             EventBody::ToolStarted { tool, argv, cwd, .. } => {
                 self.phase = Phase::Running;
                 let tool = self.turn_to(tool);

@@ -226,7 +226,7 @@ pub(super) fn write_back(record: &Record, with_table: bool) -> Vec<Said> {
             let mut lines: Vec<Said> = paths
                 .map(|path| Said::new(Tone::Bad, format!("conflict: {path}")))
                 .collect();
-            lines.push(Said::new(Tone::Bad, "nothing was committed: the result was refused"));
+            lines.push(Said::new(Tone::Bad, "nothing was committed"));
             lines
         }
         WriteBackState::Kept => vec![Said::new(
@@ -327,9 +327,6 @@ mod tests {
         script.tool("t", Failed, 1);
         script.written(WriteBackState::Refused);
         script.finished(Class::Conflict, 73, None, Some("id"));
-        assert_eq!(
-            text(&script, None),
-            "conflict: some/file\nnothing was committed: the result was refused\n"
-        );
+        assert_eq!(text(&script, None), "conflict: some/file\nnothing was committed\n");
     }
 }

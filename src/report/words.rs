@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use crate::event::{EventBody, ToolOutcome};
-use crate::exit::Class;
+use crate::exit::{Class, signal_name};
 
 /// Seconds with one decimal, as the last line has them: `3.2s`.
 pub(super) fn seconds(elapsed_ms: u64) -> String {
@@ -16,14 +16,6 @@ pub(super) fn time(elapsed_ms: u64) -> String {
         format!("{elapsed_ms} ms")
     } else {
         seconds(elapsed_ms)
-    }
-}
-
-/// The name of a signal: `SIGKILL`, or `signal 40` where it has none.
-pub(super) fn signal_name(signal: i32) -> String {
-    match signal_hook::low_level::signal_name(signal) {
-        Some(name) => name.to_owned(),
-        None => format!("signal {signal}"),
     }
 }
 

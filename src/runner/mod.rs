@@ -10,7 +10,9 @@ mod outcome;
 mod output;
 mod retries;
 mod run;
+mod told;
 mod tools;
+mod words;
 
 pub use commands::Commands;
 pub(crate) use outcome::chain;

@@ -13,6 +13,7 @@ use crate::workspace::{self, Holder, LockError, Rules, WorkspaceLock};
 
 use super::commands::Commands;
 use super::outcome::{Failure, Outcome};
+use super::words::interrupted;
 
 /// What a run gets from its caller besides the plan.
 #[derive(Debug, Clone)]
@@ -166,6 +167,10 @@ impl<'a> Runner<'a> {
             Err(error) => {
                 let failure = match self.cancel.signal() {
                     None if error.is_cancelled() => self.late(&backend),
+                    Some(_) if error.is_cancelled() => {
+                        let when = format!("while the {backend} backend was being made ready; nothing was run");
+                        interrupted(&self.cancel, &when)
+                    }
                     signal => Failure::of(error.end(signal), &error),
                 };
                 self.fail(failure);
@@ -287,10 +292,15 @@ fn lock(plan: &Plan, emitter: &mut Emitter, cancel: &Cancel) -> Result<Workspace
         emitter.emit(EventBody::LockWaiting {
             pid: holder.pid,
             running_ms: holder.running.map(millis),
+            limit_ms: plan.lock_timeout.filter(|limit| !limit.is_zero()).map(millis),
         });
     };
-    WorkspaceLock::acquire(&plan.workspace, plan.lock_timeout, &|| cancel.is_raised(), on_wait)
-        .map_err(|error| Failure::of(lock_end(&error, cancel), &error))
+    WorkspaceLock::acquire(&plan.workspace, plan.lock_timeout, &|| cancel.is_raised(), on_wait).map_err(|error| {
+        match error {
+            LockError::Cancelled => interrupted(cancel, "while it waited for another run in this workspace"),
+            error => Failure::of(lock_end(&error, cancel), &error),
+        }
+    })
 }
 
 /// The end of whoever did not get the lock.

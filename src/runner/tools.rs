@@ -14,6 +14,7 @@ use super::outcome::Failure;
 use super::output::{Recent, Tails};
 use super::retries::is_worth_a_retry;
 use super::run::Runner;
+use super::words::stopping;
 
 /// How many messages may wait: with chunks of 64 KiB a few MiB, then the tool waits.
 const WAITING_MESSAGES: usize = 32;
@@ -260,7 +261,10 @@ impl Runner<'_> {
                         self.cancel.stop();
                     }
                 };
-                let mut stage = |stage: Stage| emitter.borrow_mut().warn(words(&tool.name, &stage));
+                let mut stage = |stage: Stage| {
+                    let text = stopping(&tool.name, &stage, tool.grace_period, &self.cancel);
+                    emitter.borrow_mut().warn(text);
+                };
                 let end = supervise(running, &messages, &limits, &self.cancel, &mut output, &mut stage);
                 for (stream, bytes) in tails.rest() {
                     self.emitter.emit(EventBody::ToolOutput {
@@ -307,16 +311,5 @@ impl Runner<'_> {
             elapsed_ms: millis(start.elapsed()),
             survivors: end.survivors,
         });
-    }
-}
-
-/// What is being waited for, and for how long at most.
-fn words(tool: &str, stage: &Stage) -> String {
-    match stage {
-        Stage::Stopping { why, grace } => format!(
-            "{why}: `{tool}` was asked to end and has {} for it; a further signal ends it at once",
-            humantime::format_duration(*grace)
-        ),
-        Stage::Killing { why } => format!("{why}: `{tool}` is being killed"),
     }
 }

@@ -10,7 +10,7 @@ use crate::vfs::{Vfs, VfsPath};
 use crate::workspace::{self, Baseline, Pushed, Rules, SyncError};
 
 use super::staging::{Staging, StagingPlace};
-use super::words::{synced, warn_of_specials};
+use super::words::{synced, syncing, warn_of_specials};
 use super::{Context, VmError};
 
 /// A staging that is equal to a Vfs, until tools work on it. What `copy` gives the tools of this
@@ -106,7 +106,10 @@ impl StagedTree {
         let start = Instant::now();
         let cancel = cx.cancel;
         let lease = self.staging.lease();
-        let pulled = workspace::pull(&self.pushed, &self.rules, vfs, Some(&lease), &|| cancel.is_raised())?;
+        let (tell, stop) = (&mut |progress| syncing(cx.emitter, Direction::Pull, progress), &|| {
+            cancel.is_raised()
+        });
+        let pulled = workspace::pull_telling(&self.pushed, &self.rules, vfs, Some(&lease), stop, tell)?;
         let report = &pulled.report;
         warn_of_specials(cx, &report.specials, "are not brought back");
         synced(cx, Direction::Pull, [report.files, report.bytes, report.deleted], start);
@@ -137,7 +140,8 @@ fn push(staging: &Staging, rules: &Rules, vfs: &Vfs, cx: &mut Context) -> Result
     let start = Instant::now();
     let cancel = cx.cancel;
     let folder = vfs.workspace().under(staging.tree());
-    let pushed = workspace::push(vfs, &folder, &staging.index(), rules, &|| cancel.is_raised())?;
+    let tell = &mut |progress| syncing(cx.emitter, Direction::Push, progress);
+    let pushed = workspace::push_telling(vfs, &folder, &staging.index(), rules, &|| cancel.is_raised(), tell)?;
     let report = &pushed.report;
     warn_of_specials(cx, &report.specials, "are not carried: the tools do not see them");
     synced(cx, Direction::Push, [report.files, report.bytes, report.deleted], start);

@@ -11,10 +11,11 @@ use crate::vfs::{Vfs, VfsPath};
 use super::diff::plan_stage;
 use super::error::{At as _, stop_if};
 use super::overlay::{Source, lay_over};
+use super::progress::Counter;
 use super::stage::Stage;
 use super::table::PathTable;
 use super::walk::Walk;
-use super::{CancelFn, Index, RootId, Rules, SyncError};
+use super::{CancelFn, Index, ProgressFn, RootId, Rules, SyncError};
 
 /// What a push did.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -73,6 +74,32 @@ pub fn push(
     rules: &Rules,
     cancel: CancelFn,
 ) -> Result<Pushed, SyncError> {
+    carry(vfs, staging, index_file, rules, cancel, None)
+}
+
+/// As [`push`]; `progress` is told how far the copying is.
+///
+/// # Errors
+/// As [`push`].
+pub fn push_telling(
+    vfs: &Vfs,
+    staging: &Path,
+    index_file: &Path,
+    rules: &Rules,
+    cancel: CancelFn,
+    progress: ProgressFn,
+) -> Result<Pushed, SyncError> {
+    carry(vfs, staging, index_file, rules, cancel, Some(progress))
+}
+
+fn carry(
+    vfs: &Vfs,
+    staging: &Path,
+    index_file: &Path,
+    rules: &Rules,
+    cancel: CancelFn,
+    progress: Option<ProgressFn>,
+) -> Result<Pushed, SyncError> {
     fs::make_private_dirs(staging).at("make the staging folder", staging)?;
     let staging = staging.canonicalize().at("find the staging folder", staging)?;
     if let Some((_, workspace)) = vfs.base()
@@ -122,8 +149,9 @@ pub fn push(
             root: &root,
             staging: &staging,
             cancel,
+            counter: Counter::default(),
         }
-        .apply(plan)?;
+        .apply(plan, progress)?;
         (report.files, report.bytes, report.deleted) = (outcome.files, outcome.bytes, outcome.deleted);
         newest = outcome.newest;
         let index = Index {

@@ -14,6 +14,7 @@ mod every_end;
 mod exit_codes;
 mod failures;
 mod forbidden;
+mod interrupts;
 mod isolation;
 mod junit;
 mod kills;

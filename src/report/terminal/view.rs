@@ -50,7 +50,13 @@ pub(super) fn rows(record: &Record, now_ms: u64, size: Size, paint: Paint) -> Ve
             _ => vec![whole],
         };
     }
-    let mut rows = room.tools(record, most - 1);
+    // Before anything of it has begun, the list says nothing.
+    let is_ahead = record.phase != Phase::Running && !record.tools.iter().any(ToolRecord::has_run);
+    let mut rows = if is_ahead {
+        Vec::new()
+    } else {
+        room.tools(record, most - 1)
+    };
     rows.push(whole);
     rows
 }
@@ -186,8 +192,18 @@ impl Room {
             Phase::Running if done < all => String::new(),
             Phase::Running | Phase::Finishing => "finishing".to_owned(),
         };
-        let mut text = format!("{done}/{all}  {}", clock(self.now_ms));
+        let mut text = match &record.phase {
+            Phase::Syncing { .. } => clock(self.now_ms),
+            _ => format!("{done}/{all}  {}", clock(self.now_ms)),
+        };
         if !self.is_narrow() {
+            // While a tree is carried, that is what is waited for.
+            let (done, all) = match &record.phase {
+                Phase::Syncing {
+                    files, of: Some(of), ..
+                } => (*files, *of),
+                _ => (done as u64, all as u64),
+            };
             text = format!("{} {text}", bar(done, all.max(1), (self.columns / 3).min(30)));
         }
         if !doing.is_empty() {
@@ -308,10 +324,6 @@ mod tests {
         let names: Vec<String> = (0..200).map(|n| format!("t{n}")).collect();
         let mut script = Script::of(&names.iter().map(String::as_str).collect::<Vec<_>>());
         insta::assert_snapshot!(shown(&script, 80, 10), @r"
-        waiting t0
-        waiting t1
-        waiting t2
-                and 197 more
         [                       ] 0/200  1m01s  starting
         ");
         for name in &names[..50] {
@@ -348,6 +360,33 @@ mod tests {
         script.output("t", Stream::Stdout, "10%\r20%");
         insta::assert_snapshot!(shown(&script, 80, 24), @r"
         running t  1m01s  20%
+        ");
+    }
+
+    #[test]
+    fn what_is_carried_is_shown_in_files_and_bytes() {
+        let mut script = Script::of(&["a", "b"]);
+        script.emit(EventBody::SessionStarting {
+            backend: "host".to_owned(),
+        });
+        script.emit(EventBody::SyncProgress {
+            direction: Direction::Push,
+            files: 500,
+            files_total: Some(2000),
+            bytes: 3 << 20,
+        });
+        insta::assert_snapshot!(shown(&script, 100, 24), @r"
+        [=======>                    ] 1m01s  copying the workspace: 500 of 2000 files, 3.00 MiB
+        ");
+        script.emit(EventBody::SyncFinished {
+            direction: Direction::Push,
+            files: 2000,
+            bytes: 12 << 20,
+            deleted: 0,
+            elapsed_ms: 900,
+        });
+        insta::assert_snapshot!(shown(&script, 100, 24), @r"
+        [                            ] 0/2  1m01s  preparing the host backend
         ");
     }
 
