@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::event::Stream;
 
@@ -47,6 +47,7 @@ struct CancelInner {
     count: AtomicUsize,
     first: AtomicUsize,
     waker: Mutex<Option<SyncSender<Message>>>,
+    grace: Mutex<Option<Duration>>,
     attention: Mutex<Attention>,
 }
 
@@ -100,6 +101,17 @@ impl Cancel {
             // A full channel means that the loop is awake and looks at the count anyway.
             let _ = waker.try_send(Message::Wake);
         }
+    }
+
+    /// As [`Self::stop`], with a time between the polite stop and the kill in place of the limits'.
+    pub fn stop_within(&self, grace: Duration) {
+        *self.inner.grace.lock().unwrap_or_else(PoisonError::into_inner) = Some(grace);
+        self.stop();
+    }
+
+    /// What the wish itself says of that time.
+    pub(super) fn grace(&self) -> Option<Duration> {
+        *self.inner.grace.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// How many signals have come.

@@ -4,6 +4,7 @@ mod ends;
 mod exits;
 mod isolation;
 mod overlay;
+mod served;
 mod signals;
 mod streams;
 

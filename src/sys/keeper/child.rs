@@ -14,7 +14,7 @@ use rustix::net::{
 use rustix::process::{Pid, Signal, WaitOptions, wait};
 
 use super::Setup;
-use super::processes::Reach;
+use super::processes::{self, Reach};
 use super::setup;
 use super::tool::{Launcher, Refusal};
 use super::wire::{ENDED, NONE, READY, REQUEST, Record, Request, SETUP_FAILED, SPAWN_FAILED, SetupStage};
@@ -210,6 +210,14 @@ impl<'a> Keeper<'a> {
             Request::Kill(id) => {
                 if id == self.id && !matches!(self.phase, Phase::Idle) {
                     self.kill();
+                }
+            }
+            Request::Signal { id, signal } => {
+                if id == self.id
+                    && self.status.is_none()
+                    && let (Phase::Running, Some(tool)) = (self.phase, self.tool)
+                {
+                    processes::signal_group_raw(signal, tool);
                 }
             }
         }
