@@ -1,31 +1,24 @@
 //! One exec, from its request to its result.
 
-use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::{Duration, Instant};
 
-use crate::event::Stream;
-use crate::process::{Cancel, Given, Keeper, Limits, Message, SpawnRequest, Stdin, ToolEnd, ToolExit, supervise};
-use crate::sidecar::{
-    Addressed, Capability, ErrorCode, Exec, ExecOutput, ExecResult, ExecStdinTaken, MAX_FRAME, Outcome, OutputStream,
-    Reply, Survivor, TAIL, to_base64,
-};
+use crate::process::{Cancel, Given, Keeper, KeptTool, Limits, Message, SpawnRequest, Stdin, ToolExit, supervise};
+use crate::sidecar::{Addressed, ErrorCode, Exec, ExecStdinTaken, Reply};
 use crate::sys::fs::anchor_inside;
 
 use super::connection::Connection;
 use super::execs::Lever;
-use super::outbox::{NotTaken, Outbox};
-use super::refusal::{Refusal, short};
+use super::output::Output;
+use super::refusal::Refusal;
 use super::serving::Slot;
 use super::session::Session;
 use super::stdin::{Carrier, Feed};
 
 /// How many pieces of output wait between the tool and the client.
 const WAITING: usize = 4;
-/// How much output of a tool that is being stopped waits for a client that does not read.
-const ASIDE: usize = 256 * 1024;
 
 /// Starts an exec; its result is said when it has ended. `id` names it while it runs; a client
 /// without ids gets a result without one.
@@ -55,7 +48,7 @@ struct Job {
     session: Arc<Session>,
     id: Option<u64>,
     keeper: Keeper,
-    tool: Box<crate::process::KeptTool>,
+    tool: Box<KeptTool>,
     messages: Receiver<Message>,
     limits: Limits,
     cancel: Cancel,
@@ -163,7 +156,7 @@ fn spawn_in(
     spawn: &SpawnRequest,
     given: Given,
     sender: &std::sync::mpsc::SyncSender<Message>,
-) -> Result<(Keeper, crate::process::KeptTool), Refusal> {
+) -> Result<(Keeper, KeptTool), Refusal> {
     let mut last = None;
     for _ in 0..3 {
         let mut keeper = session.keeper()?;
@@ -222,15 +215,7 @@ fn feed(connection: &Arc<Connection>, id: u64) -> std::io::Result<(Carrier, std:
 
 impl Job {
     fn run(self) {
-        let mut output = if self.connection.has(Capability::ExecStream) {
-            Output::Stream(Streamed::new(
-                self.id.unwrap_or(0),
-                Arc::clone(self.connection.outbox()),
-                self.cancel.clone(),
-            ))
-        } else {
-            Output::Tails(Box::default())
-        };
+        let mut output = Output::new(&self.connection, self.id.unwrap_or(0), &self.cancel);
         let end = supervise(
             self.tool,
             &self.messages,
@@ -284,208 +269,9 @@ fn word(exit: &ToolExit) -> String {
     }
 }
 
-/// Where a tool's output goes.
-enum Output {
-    Stream(Streamed),
-    Tails(Box<Tails>),
-}
-
-/// To the client as it comes.
-struct Streamed {
-    id: u64,
-    outbox: Arc<Outbox>,
-    cancel: Cancel,
-    /// What waits for the client while the tool is being stopped.
-    aside: VecDeque<(Vec<u8>, Vec<u8>)>,
-    aside_bytes: usize,
-    dropped: u64,
-}
-
-/// The last of each stream, for `exec_result`.
-#[derive(Default)]
-struct Tails {
-    stdout: VecDeque<u8>,
-    stderr: VecDeque<u8>,
-    truncated: bool,
-}
-
-impl Output {
-    fn take(&mut self, stream: Stream, bytes: Vec<u8>) {
-        match self {
-            Self::Stream(streamed) => {
-                // The pump reads no more at once than a frame may hold; should that change, nothing is lost.
-                if bytes.len() <= MAX_FRAME {
-                    return streamed.take(stream, bytes);
-                }
-                for part in bytes.chunks(MAX_FRAME) {
-                    streamed.take(stream, part.to_vec());
-                }
-            }
-            Self::Tails(tails) => tails.take(stream, &bytes),
-        }
-    }
-
-    /// The result, when everything before it is with the outbox.
-    fn finish(self, end: ToolEnd, session_id: &str, elapsed: Duration) -> Reply {
-        match self {
-            Self::Stream(streamed) => streamed.finish(end, session_id, elapsed),
-            Self::Tails(tails) => tails.finish(end, session_id),
-        }
-    }
-}
-
-impl Streamed {
-    fn new(id: u64, outbox: Arc<Outbox>, cancel: Cancel) -> Self {
-        Self {
-            id,
-            outbox,
-            cancel,
-            aside: VecDeque::new(),
-            aside_bytes: 0,
-            dropped: 0,
-        }
-    }
-
-    fn take(&mut self, stream: Stream, bytes: Vec<u8>) {
-        let Ok(len) = u32::try_from(bytes.len()) else { return };
-        let stream = match stream {
-            Stream::Stdout => OutputStream::Stdout,
-            Stream::Stderr => OutputStream::Stderr,
-        };
-        let line = Reply::ExecOutput(ExecOutput {
-            id: self.id,
-            stream,
-            len,
-        })
-        .to_line();
-        self.empty_aside();
-        // Nothing overtakes what is put aside.
-        let refused = if self.aside.is_empty() {
-            let cancel = &self.cancel;
-            self.outbox.say_unless(line, bytes, &|| cancel.wants_attention())
-        } else {
-            Err(NotTaken::Full(line, bytes))
-        };
-        if let Err(NotTaken::Full(line, bytes)) = refused {
-            // From the first gap on everything is dropped: a stream with a hole in it is no stream.
-            if self.dropped > 0 || self.aside_bytes + bytes.len() > ASIDE {
-                self.dropped += bytes.len() as u64;
-            } else {
-                self.aside_bytes += bytes.len();
-                self.aside.push_back((line, bytes));
-            }
-        }
-    }
-
-    /// As much as goes without a wait.
-    fn empty_aside(&mut self) {
-        while let Some((line, bytes)) = self.aside.pop_front() {
-            let length = bytes.len();
-            match self.outbox.say_unless(line, bytes, &|| true) {
-                Err(NotTaken::Full(line, bytes)) => {
-                    self.aside.push_front((line, bytes));
-                    return;
-                }
-                Ok(()) | Err(NotTaken::Closed) => self.aside_bytes -= length,
-            }
-        }
-    }
-
-    fn finish(self, end: ToolEnd, session_id: &str, elapsed: Duration) -> Reply {
-        for (line, bytes) in self.aside {
-            let _ = self.outbox.say(line, bytes);
-        }
-        let (exit_code, signal, outcome, message) = match end.exit {
-            ToolExit::Success => (0, None, Outcome::Exited, None),
-            ToolExit::Code(code) => (i64::from(code), None, Outcome::Exited, None),
-            ToolExit::Signal(signal) => (
-                128 + i64::from(signal),
-                Some(i64::from(signal)),
-                Outcome::Signaled,
-                None,
-            ),
-            ToolExit::TimedOut(text) => (124, None, Outcome::Timeout, Some(text)),
-            ToolExit::Cancelled => (143, None, Outcome::Cancelled, None),
-            ToolExit::NotFound(text) => (127, None, Outcome::NotFound, Some(text)),
-            ToolExit::NotExecutable(text) => (126, None, Outcome::NotExecutable, Some(text)),
-            ToolExit::Lost(text) => return Refusal::new(ErrorCode::ExecWait, text).into(),
-        };
-        let survivors = end.survivors.into_iter().map(|survivor| Survivor {
-            pid: survivor.pid,
-            argv: survivor.argv,
-        });
-        Reply::ExecResult(ExecResult {
-            session_id: session_id.to_owned(),
-            exit_code,
-            signal,
-            outcome: Some(outcome),
-            message: message.map(short),
-            elapsed_ms: Some(u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX)),
-            survivors: Some(survivors.collect()),
-            leaked: Some(end.leaked),
-            dropped: Some(self.dropped).filter(|dropped| *dropped > 0),
-            ..ExecResult::default()
-        })
-    }
-}
-
-impl Tails {
-    fn take(&mut self, stream: Stream, bytes: &[u8]) {
-        let tail = match stream {
-            Stream::Stdout => &mut self.stdout,
-            Stream::Stderr => &mut self.stderr,
-        };
-        tail.extend(bytes);
-        let excess = tail.len().saturating_sub(TAIL);
-        if excess > 0 {
-            tail.drain(..excess);
-            self.truncated = true;
-        }
-    }
-
-    fn finish(mut self, end: ToolEnd, session_id: &str) -> Reply {
-        let (exit_code, signal) = match end.exit {
-            ToolExit::Success => (0, None),
-            ToolExit::Code(code) => (i64::from(code), None),
-            ToolExit::Signal(signal) => (128 + i64::from(signal), Some(i64::from(signal))),
-            ToolExit::TimedOut(text) => {
-                return Refusal::new(ErrorCode::ExecTimeout, format!("the tool was stopped: {text}")).into();
-            }
-            ToolExit::Cancelled => {
-                return Refusal::new(ErrorCode::ExecWait, "the tool was stopped before its end").into();
-            }
-            ToolExit::NotFound(text) | ToolExit::NotExecutable(text) => {
-                return Refusal::new(ErrorCode::ExecSpawn, text).into();
-            }
-            ToolExit::Lost(text) => return Refusal::new(ErrorCode::ExecWait, text).into(),
-        };
-        Reply::ExecResult(ExecResult {
-            session_id: session_id.to_owned(),
-            exit_code,
-            signal,
-            stdout_base64: Some(to_base64(self.stdout.make_contiguous())),
-            stderr_base64: Some(to_base64(self.stderr.make_contiguous())),
-            truncated: Some(self.truncated),
-            ..ExecResult::default()
-        })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_tail_holds_the_end_and_says_when_there_was_more() {
-        let mut tails = Tails::default();
-        tails.take(Stream::Stdout, &[1; TAIL]);
-        assert!(!tails.truncated);
-        tails.take(Stream::Stdout, &[2; 10]);
-        tails.take(Stream::Stderr, b"e");
-        assert!(tails.truncated);
-        assert_eq!(tails.stdout.len(), TAIL);
-        assert_eq!((tails.stdout[TAIL - 11], tails.stdout[TAIL - 10]), (1, 2));
-    }
 
     #[test]
     fn the_request_wins_over_the_clean_environment() {

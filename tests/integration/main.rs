@@ -21,6 +21,7 @@ mod retries;
 mod run;
 mod scenarios;
 mod setup;
+mod sidecar;
 mod signals;
 mod support;
 mod terminals;
