@@ -41,6 +41,7 @@ pub mod process;
 mod quote;
 pub mod report;
 pub mod runner;
+pub mod server;
 pub mod session;
 pub mod sidecar;
 mod starter;

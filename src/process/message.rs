@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::event::Stream;
 
@@ -51,6 +51,7 @@ struct CancelInner {
     first: AtomicUsize,
     waker: Mutex<Option<SyncSender<Message>>>,
     hook: Mutex<Option<Hook>>,
+    grace: Mutex<Option<Duration>>,
     attention: Mutex<Attention>,
 }
 
@@ -107,6 +108,17 @@ impl Cancel {
         if let Some(hook) = self.inner.hook.lock().unwrap_or_else(PoisonError::into_inner).as_ref() {
             hook();
         }
+    }
+
+    /// As [`Self::stop`], with a time between the polite stop and the kill in place of the limits'.
+    pub fn stop_within(&self, grace: Duration) {
+        *self.inner.grace.lock().unwrap_or_else(PoisonError::into_inner) = Some(grace);
+        self.stop();
+    }
+
+    /// What the wish itself says of that time.
+    pub(super) fn grace(&self) -> Option<Duration> {
+        *self.inner.grace.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// How many signals have come.

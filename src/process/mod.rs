@@ -30,7 +30,7 @@ pub use exit::{ToolEnd, ToolExit};
 #[cfg(target_os = "linux")]
 pub use keeper::{Isolation, Keeper, KeeperError, KeeperSpec, MountStep, Namespaces, SetupStage};
 #[cfg(target_os = "linux")]
-pub use kept::{KeptTool, SpawnRequest};
+pub use kept::{Given, KeptTool, Signaller, SpawnRequest};
 pub use message::{Cancel, Message, Running};
 #[cfg(target_os = "linux")]
 pub use outside::{PrivateFolders, ReadOnlyHost};

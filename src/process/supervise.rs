@@ -201,8 +201,9 @@ impl<'a> Watch<'a> {
                 self.passed(now)
             }
         {
+            let wished = matches!(why, Why::Cancelled(_)).then(|| cancel.grace()).flatten();
             let why = self.why.insert(why).text();
-            let grace = self.limits.grace;
+            let grace = wished.unwrap_or(self.limits.grace);
             self.progress = Progress::Stopping(now.checked_add(grace));
             if !grace.is_zero() && cancel.count() < 2 {
                 self.running.terminate();

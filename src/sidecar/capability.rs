@@ -9,7 +9,8 @@ pub enum Capability {
     ExecStream,
     /// `exec_signal`, `exec_cancel`, `exec_stdin`. Needs `request_id`.
     ExecControl,
-    /// `ping` either way; a peer silent for longer than agreed is gone.
+    /// `ping` either way; a peer silent for longer than agreed is gone. Needs `request_id`, since a
+    /// server without it does not read while an exec runs.
     Keepalive,
     /// Metadata of files.
     FsStat,
@@ -57,7 +58,10 @@ impl Capability {
     }
 
     fn needs_request_id(self) -> bool {
-        matches!(self, Self::ExecStream | Self::ExecControl | Self::FsRaw)
+        matches!(
+            self,
+            Self::ExecStream | Self::ExecControl | Self::Keepalive | Self::FsRaw
+        )
     }
 }
 
@@ -143,7 +147,7 @@ mod tests {
         let agreed = |names: &[&str]| server.agreed(Capabilities::from_names(names.iter().copied())).names();
         assert_eq!(agreed(&["exec_stream", "exec_control", "fs_raw"]), [""; 0]);
         assert_eq!(agreed(&["exec_stream", "request_id"]), ["request_id", "exec_stream"]);
-        assert_eq!(agreed(&["keepalive", "fs_stat", "colour"]), ["keepalive", "fs_stat"]);
+        assert_eq!(agreed(&["keepalive", "fs_stat", "colour"]), ["fs_stat"]);
         assert_eq!(agreed(&["request_id", "transfer"]), ["request_id"]);
     }
 

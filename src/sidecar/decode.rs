@@ -120,10 +120,12 @@ fn head(line: &[u8]) -> Result<Head, Fault> {
         return Err(fault(ErrorCode::Parse, "the line is not UTF-8", None));
     };
     let fields: Fields = serde_json::from_str(text).map_err(|error| {
-        // A number, a string or a list is JSON, and no request.
-        let code = match error.classify() {
-            serde_json::error::Category::Data => ErrorCode::BadRequest,
-            _ => ErrorCode::Parse,
+        // A number, a string or a list is JSON, and no request; half a list is neither.
+        let is_json = error.is_data() && serde_json::from_str::<IgnoredAny>(text).is_ok();
+        let code = if is_json {
+            ErrorCode::BadRequest
+        } else {
+            ErrorCode::Parse
         };
         fault(code, place_less(&error), None)
     })?;

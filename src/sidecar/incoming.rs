@@ -79,6 +79,13 @@ impl<R: Read> Incoming<R> {
         self.buffer.get(self.start..self.end).unwrap_or_default()
     }
 
+    /// Gives back memory that a long line has needed, if nothing is left in it.
+    pub fn shrink(&mut self) {
+        if self.start == self.end {
+            self.clear();
+        }
+    }
+
     /// The next line without its end (`\n` or `\r\n`); none when the peer has ended. What stands
     /// before the end of the stream is a line, too.
     ///

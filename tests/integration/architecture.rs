@@ -22,6 +22,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "starter",
             "quote",
             "doctor",
+            "sidecar",
+            "server",
         ],
     ),
     (
@@ -66,6 +68,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("vfs", &["sys"]),
     ("guest_fs", &["vfs"]),
     ("sidecar", &[]),
+    ("server", &["sidecar", "process", "event", "sys"]),
     ("report", &["event", "exit", "quote", "sys"]),
     ("event", &["exit"]),
     ("exit", &[]),

@@ -30,6 +30,7 @@ mod retries;
 mod run;
 mod scenarios;
 mod setup;
+mod sidecar;
 mod signals;
 mod support;
 mod terminals;

@@ -5,6 +5,7 @@ mod ends;
 mod exits;
 mod isolation;
 mod overlay;
+mod served;
 mod shut_off;
 mod signals;
 mod streams;

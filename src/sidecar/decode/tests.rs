@@ -17,6 +17,8 @@ fn what_is_no_request_is_told_apart() {
         ("nonsense", "parse"),
         ("{\"op\":\"ping\",}", "parse"),
         ("{'op':'ping'}", "parse"),
+        ("[[", "parse"),
+        ("{\"op\":1,\"op\":2", "parse"),
         ("[]", "bad_request"),
         ("3", "bad_request"),
         ("null", "bad_request"),

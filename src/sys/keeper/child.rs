@@ -16,7 +16,7 @@ use rustix::process::{Pid, Signal, WaitOptions, wait};
 
 use super::Setup;
 use super::outside::{Outside, PRIVATE};
-use super::processes::Reach;
+use super::processes::{self, Reach};
 use super::setup;
 use super::tool::{Launcher, Refusal};
 use super::wire::{ENDED, NONE, READY, REQUEST, Record, Request, SETUP_FAILED, SPAWN_FAILED, SetupStage};
@@ -212,6 +212,14 @@ impl<'a> Keeper<'a> {
             Request::Kill(id) => {
                 if id == self.id && !matches!(self.phase, Phase::Idle) {
                     self.kill();
+                }
+            }
+            Request::Signal { id, signal } => {
+                if id == self.id
+                    && self.status.is_none()
+                    && let (Phase::Running, Some(tool)) = (self.phase, self.tool)
+                {
+                    processes::signal_group_raw(signal, tool);
                 }
             }
         }

@@ -25,6 +25,13 @@ pub(crate) enum Request {
     Terminate(u32),
     /// SIGKILL to all that the tool started.
     Kill(u32),
+    /// A signal to the tool's own process group, as a terminal sends it.
+    Signal {
+        /// Of the tool.
+        id: u32,
+        /// 1 to 64.
+        signal: i32,
+    },
 }
 
 impl Request {
@@ -34,6 +41,7 @@ impl Request {
             Self::Spawn { id, length } => (2, id, length),
             Self::Terminate(id) => (3, id, 0),
             Self::Kill(id) => (4, id, 0),
+            Self::Signal { id, signal } => (5, id, u64::from(signal.unsigned_abs())),
         };
         let mut bytes = [0; REQUEST];
         let (first, rest) = bytes.split_at_mut(4);
@@ -54,6 +62,10 @@ impl Request {
             2 => Self::Spawn { id, length },
             3 => Self::Terminate(id),
             4 => Self::Kill(id),
+            5 => Self::Signal {
+                id,
+                signal: i32::try_from(length).ok()?,
+            },
             _ => return None,
         })
     }
@@ -304,6 +316,7 @@ mod tests {
             Request::Spawn { id: 7, length: 1 << 40 },
             Request::Terminate(u32::MAX),
             Request::Kill(3),
+            Request::Signal { id: 3, signal: 64 },
         ] {
             assert_eq!(Request::decode(&request.encode()), Some(request));
         }
