@@ -32,6 +32,7 @@ compile_error!("this version of devshell is for Linux");
 
 pub mod cli;
 pub mod config;
+pub mod doctor;
 pub mod event;
 pub mod exit;
 pub mod guest_fs;

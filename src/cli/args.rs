@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::config::Override;
 use crate::plan::Selection;
 
+use super::doctor::Doctor;
 use super::setup_args::{Completions, Init, Man, Schema};
 
 const AFTER_HELP: &str = "\
@@ -43,6 +44,8 @@ pub(super) enum Command {
     Config(Config),
     /// Print what `run` would do, touching nothing
     Plan(Plan),
+    /// Say of every backend whether it is usable, why not, and what mends it
+    Doctor(Doctor),
     /// Look at, apply or drop the kept results of failed runs
     Results(Results),
     /// Remove what dead runs left behind
@@ -215,10 +218,22 @@ pub(super) struct Config {
     pub(super) origins: bool,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum PlanFormat {
+    /// For people
+    Text,
+    /// As one JSON object
+    Json,
+}
+
 const PLAN_HELP: &str = "\
+The view that a run would get is made and dropped, what would be carried is counted, and nothing is
+left or changed. The form of --format json is docs/plan.schema.json.
+
 Examples:
   devshell plan
-  devshell plan --from test --backend host";
+  devshell plan --from test --backend host
+  devshell plan --format json | jq .now.view";
 
 #[derive(Debug, Args)]
 #[command(after_help = PLAN_HELP)]
@@ -229,6 +244,9 @@ pub(super) struct Plan {
     pub(super) layers: Layers,
     #[command(flatten)]
     pub(super) choice: Choice,
+    /// How it is printed
+    #[arg(long, default_value = "text")]
+    pub(super) format: PlanFormat,
 }
 
 const RESULTS_HELP: &str = "\

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 
 use crate::config::{self, ConfigError, Loaded, Override, Request};
+use crate::doctor::Case;
 use crate::exit::End;
 use crate::plan::{self, Facts, Plan, PlanError, Selection};
 
@@ -57,6 +58,17 @@ impl Loading {
     pub(super) fn plan_of_program(&self, argv: &[OsString]) -> Result<Plan, CliError> {
         let facts = self.facts()?;
         plan::resolve_exec(&self.loaded, &facts, argv.to_vec()).map_err(plan_error)
+    }
+
+    /// What the doctor looks at: all tools.
+    pub(super) fn case(self) -> Result<Case, CliError> {
+        let plan = self.plan_of_tools(&Selection::default())?;
+        Ok(Case {
+            plan,
+            config: self.loaded.config,
+            env: self.env,
+            cwd: self.cwd,
+        })
     }
 
     fn facts(&self) -> Result<Facts, CliError> {

@@ -66,6 +66,15 @@ fn say_in_colour(text: &str) {
     let _ = writeln!(anstream::stderr(), "{text}");
 }
 
+/// As [`answer`], with colours, which reach stdout only where it is a terminal and `NO_COLOR` is
+/// not set, or `CLICOLOR_FORCE` is.
+pub(super) fn answer_in_colour(text: &str) -> Result<u8, CliError> {
+    match anstream::AutoStream::choice(&std::io::stdout()) {
+        anstream::ColorChoice::Never => answer(&anstream::adapter::strip_str(text).to_string()),
+        _ => answer(text),
+    }
+}
+
 /// An answer on stdout. A reader that went away has read enough.
 pub(super) fn answer(text: &str) -> Result<u8, CliError> {
     let mut out = std::io::stdout().lock();

@@ -4,6 +4,7 @@ use std::io;
 
 use anyhow::{Context as _, anyhow};
 
+use crate::doctor::preflight;
 use crate::event::{Emitter, EventBody, EventSink};
 use crate::exit::{End, ExitCodePolicy};
 use crate::plan::{Backend, HostAccess, Plan, Require, Strategy, require_tools};
@@ -50,6 +51,7 @@ fn start(reports: &Reports, stdin: Stdin, plan: impl FnOnce() -> Result<Plan, Cl
         .context("cannot listen for signals")
         .map_err(|error| CliError::new(End::Internal, error))?;
     let setup = setup(&mut plan, stdin)?;
+    preflight(&plan).map_err(|error| CliError::new(error.end(), error))?;
     let mut session = session::open(&plan).map_err(|error| CliError::new(error.end(None), error))?;
     let mut sink = reporters(reports.output, log, stdin, &cancel);
     let outcome = Runner::run(&plan, setup, session.as_mut(), &mut sink, cancel);

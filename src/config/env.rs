@@ -36,6 +36,16 @@ const ORIGINAL: &[(&str, &str, Reading)] = &[
     ("DEVSHELL_VM_EXEC_TIMEOUT_MS", "vm.exec_timeout", Reading::Milliseconds),
 ];
 
+/// The variables that stand for a key besides `DEVSHELL__...`, each with its key.
+pub fn known_variables() -> impl Iterator<Item = (&'static str, &'static str)> {
+    let original = ORIGINAL.iter().map(|(name, key, _)| (*name, *key));
+    original.chain([
+        (MOUNT_NAMESPACE, "sandbox.require"),
+        (CARGO_ROOT, "workspace.root"),
+        (PROFILE, "profile"),
+    ])
+}
+
 /// Asks for at least `sandbox.require = "view"`.
 const MOUNT_NAMESPACE: &str = "DEVSHELL_RUST_MOUNT_NAMESPACE";
 /// Asks for the Cargo workspace root as `workspace.root`.

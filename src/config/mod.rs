@@ -34,6 +34,7 @@ mod words;
 #[cfg(test)]
 mod tests;
 
+pub use env::known_variables;
 pub use error::{ConfigError, Missing};
 pub use fault::Fault;
 pub use file::FILE_NAME;

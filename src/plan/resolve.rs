@@ -194,6 +194,14 @@ fn host(config: &Config) -> HostPlan {
     }
 }
 
+impl HostPlan {
+    /// What the host backend is told, also where the config chooses another one.
+    #[must_use]
+    pub fn of(config: &Config) -> Self {
+        host(config)
+    }
+}
+
 impl From<config::Strategy> for Strategy {
     fn from(strategy: config::Strategy) -> Self {
         match strategy {

@@ -1,5 +1,7 @@
 //! Tools as processes: what to run, how it ended, its output, and the staged stop.
 
+#[cfg(target_os = "linux")]
+mod capture;
 mod command;
 mod exit;
 #[cfg(target_os = "linux")]
@@ -20,6 +22,8 @@ mod supervise;
 #[cfg(all(test, target_os = "linux"))]
 mod tests;
 
+#[cfg(target_os = "linux")]
+pub use capture::{CaptureError, CaptureLimits, Captured, capture};
 pub use command::{Stdin, ToolCommand};
 pub use exit::{ToolEnd, ToolExit};
 #[cfg(target_os = "linux")]

@@ -15,6 +15,12 @@ pub enum VmError {
         #[source]
         source: Option<std::io::Error>,
     },
+    /// An overlay was asked for by name, and there can be none.
+    #[error("vm.host.strategy is `overlay`, and there can be none: {why}. `auto` takes a copy then")]
+    NoOverlay {
+        /// The reason with its remedy.
+        why: String,
+    },
     /// Carrying the tree there or back failed.
     #[error("the tree could not be carried")]
     Sync(#[from] SyncError),
@@ -61,7 +67,7 @@ impl VmError {
     #[must_use]
     pub fn end(&self, signal: Option<i32>) -> End {
         match self {
-            Self::Sandbox { .. } => End::Isolation,
+            Self::Sandbox { .. } | Self::NoOverlay { .. } => End::Isolation,
             Self::Sync(SyncError::Cancelled) | Self::Interrupted => signal.map_or(End::Timeout, End::Interrupted),
             Self::Sync(_) => End::Sync,
             Self::BackendNotImplemented(_) | Self::Lima(_) | Self::Ipc { .. } => End::Backend,

@@ -15,7 +15,7 @@ use crate::workspace::{Baseline, WorkspaceLock};
 
 pub use error::VmError;
 pub use holder::SessionHolder;
-pub use open::open;
+pub use open::{is_in_this_version, open};
 
 /// What a session is handed for each of its steps.
 pub struct Context<'a, 'e> {

@@ -21,6 +21,12 @@ pub fn open(plan: &Plan) -> Result<Box<dyn Session>, VmError> {
     Ok(Box::new(HostSandboxSession::new(HostSettings::of_plan(plan, host))))
 }
 
+/// Whether this version has a backend of this name, as `Backend::name` has it.
+#[must_use]
+pub fn is_in_this_version(backend: &str) -> bool {
+    backend == "host"
+}
+
 /// A backend that this version does not have.
 pub(super) fn not_implemented(backend: &str) -> VmError {
     VmError::BackendNotImplemented(format!(

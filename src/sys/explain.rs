@@ -1,10 +1,14 @@
 //! Why the kernel refuses a sandbox, in words, with the remedy (the kernel itself says only
 //! EPERM, ENOSPC or EINVAL).
 
+mod remedy;
+
 use std::fs;
 use std::path::Path;
 
 use super::keeper::SetupStage;
+
+pub(crate) use remedy::{namespaces, remedy};
 
 /// What the system says about itself.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -20,6 +20,8 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, Mode, RenameFlags};
 
 pub(crate) use acl::Acl;
+#[cfg(target_os = "linux")]
+pub(crate) use copy::reflink;
 pub(crate) use copy::{CopyMemory, copy_contents, read_full_at, write_all};
 pub(crate) use open::{
     create_file, make_reachable, open_absolute, open_beneath, open_beneath_forced, open_child_dir, open_dir, open_file,

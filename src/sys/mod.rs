@@ -8,4 +8,7 @@ pub(crate) mod keeper;
 #[cfg(target_os = "linux")]
 pub(crate) mod mounts;
 pub(crate) mod output;
+#[cfg(target_os = "linux")]
+pub(crate) mod probe;
+pub(crate) mod room;
 pub(crate) mod signals;

@@ -57,9 +57,9 @@ pub use commit::{
 pub use error::SyncError;
 pub use index::Index;
 pub use layers::Layers;
-pub use lock::{Holder, LockError, WorkspaceLock};
+pub use lock::{Holder, LockError, WorkspaceLock, holder};
 pub use pull::{PullReport, Pulled, pull};
-pub use push::{PushReport, Pushed, push};
+pub use push::{PushReport, Pushed, push, push_due};
 pub use rules::{COMMIT_DIR, Class, Rules, RulesError};
 
 /// The caller's wish to stop; asked at each entry.

@@ -12,6 +12,7 @@ use super::diff::plan_stage;
 use super::error::{At as _, stop_if};
 use super::overlay::{Source, lay_over};
 use super::stage::Stage;
+use super::table::PathTable;
 use super::walk::Walk;
 use super::{CancelFn, Index, RootId, Rules, SyncError};
 
@@ -142,6 +143,48 @@ pub fn push(
         hidden: source.hidden,
         base_root,
     })
+}
+
+/// What a [`push`] would do now. Nothing is made, also no staging where there is none.
+///
+/// # Errors
+/// As [`push`].
+pub fn push_due(
+    vfs: &Vfs,
+    staging: &Path,
+    index_file: &Path,
+    rules: &Rules,
+    cancel: CancelFn,
+) -> Result<PushReport, SyncError> {
+    let mut source = scan_source(vfs, rules, cancel)?;
+    let canonical = staging.canonicalize();
+    let (staged, old) = match &canonical {
+        Ok(staging) => {
+            let root = fs::open_dir(staging).at("open", staging)?;
+            let staged = Walk {
+                root: &root,
+                path: staging,
+                rules,
+                own: true,
+                list_ignored: true,
+                cancel,
+            };
+            (staged.run()?, Index::load(index_file))
+        }
+        // As if it were there and empty.
+        Err(_) => (PathTable::default(), Index::default()),
+    };
+    let plan = plan_stage(&source, &staged, &old, canonical.as_deref().unwrap_or(staging));
+    let mut report = PushReport {
+        specials: std::mem::take(&mut source.specials),
+        ..PushReport::default()
+    };
+    for folder in &plan.folders {
+        report.deleted += folder.remove.len() as u64;
+        report.files += folder.fill.len() as u64;
+        report.bytes += folder.fill.iter().map(|&row| source.bytes(row)).sum::<u64>();
+    }
+    Ok(report)
 }
 
 fn scan_source<'v>(vfs: &'v Vfs, rules: &Rules, cancel: CancelFn) -> Result<Source<'v>, SyncError> {

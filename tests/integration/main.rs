@@ -3,9 +3,11 @@
 #![allow(unreachable_pub, reason = "a test crate has no outside")]
 
 mod architecture;
+mod book;
 mod commands;
 mod commit;
 mod configs;
+mod doctor;
 mod exit_codes;
 mod failures;
 mod forbidden;
@@ -16,6 +18,7 @@ mod leftovers;
 mod library;
 mod locks;
 mod output;
+mod plan;
 mod projects;
 mod readme;
 mod retries;

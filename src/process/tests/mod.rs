@@ -1,5 +1,6 @@
 //! Tools in a real keeper.
 
+mod capture;
 mod ends;
 mod exits;
 mod isolation;

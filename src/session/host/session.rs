@@ -92,12 +92,7 @@ impl HostSandboxSession {
             Strategy::Copy => self.copy(vfs, cx),
             Strategy::Overlay => self.overlay(vfs, cx).map_err(|refused| match refused {
                 NoOverlay::Failed(error) => error,
-                NoOverlay::Unfit(why) => VmError::Sandbox {
-                    message: format!(
-                        "vm.host.strategy is `overlay`, and there can be none: {why}. `auto` takes a copy then"
-                    ),
-                    source: None,
-                },
+                NoOverlay::Unfit(why) => VmError::NoOverlay { why },
             }),
             Strategy::Auto => match self.overlay(vfs, cx) {
                 Ok(begun) => Ok(begun),
