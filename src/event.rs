@@ -13,7 +13,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::exit::Class;
+use crate::exit::{Class, End, ExitCodePolicy};
 
 /// The value of `v` in every event of this version.
 pub const EVENT_VERSION: u32 = 1;
@@ -73,6 +73,19 @@ pub enum EventBody {
         why: Option<String>,
         /// Time since `session_starting`.
         elapsed_ms: u64,
+    },
+    /// A tree is being carried, and it takes a while: at most ten times a second, never after
+    /// its `sync_finished`.
+    SyncProgress {
+        /// `push` or `pull`.
+        direction: Direction,
+        /// Files and symlinks carried by now.
+        files: u64,
+        /// How many there are to carry, where that is known.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        files_total: Option<u64>,
+        /// Bytes carried by now.
+        bytes: u64,
     },
     /// A tree was carried to the backend or back.
     SyncFinished {
@@ -164,7 +177,7 @@ pub enum EventBody {
         /// In words.
         message: String,
     },
-    /// Last event of every run.
+    /// Last event of every run, and the only one of a run that never began (a wrong config, say).
     RunFinished {
         /// Class of the end.
         class: Class,
@@ -181,7 +194,66 @@ pub enum EventBody {
         /// Id of the kept result, if one was kept.
         #[serde(skip_serializing_if = "Option::is_none")]
         kept: Option<String>,
+        /// Commands that may be wanted now.
+        #[serde(skip_serializing_if = "Next::is_empty")]
+        #[schemars(default)]
+        next: Next,
     },
+}
+
+impl EventBody {
+    /// Makes the end of a run say that a report of it could not be written. A run that went well
+    /// ends with that; one that did not keeps its own end.
+    pub(crate) fn note_unwritten(&mut self, failure: &std::io::Error) {
+        let Self::RunFinished {
+            class,
+            exit_code,
+            error,
+            ..
+        } = self
+        else {
+            return;
+        };
+        if *class == Class::Ok {
+            *class = Class::Sync;
+            *exit_code = End::Sync.code(ExitCodePolicy::Tool);
+            *error = Some(unwritten(failure));
+            return;
+        }
+        let failure = failure.to_string();
+        *error = match error.take() {
+            Some(text) if text.contains(&failure) => Some(text),
+            Some(text) => Some(format!("{text}; and a report could not be written: {failure}")),
+            None => Some(format!("a report could not be written: {failure}")),
+        };
+    }
+}
+
+/// What is said of a run that went well and whose report could not be written.
+pub(crate) fn unwritten(failure: &std::io::Error) -> String {
+    format!("everything is done, but a report could not be written: {failure}")
+}
+
+/// What to type next, each command as its argv.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, JsonSchema)]
+pub struct Next {
+    /// Repeats only the tool that decided. What looks like a secret is left out of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub repeat: Option<Vec<String>>,
+    /// Shows what the kept result would change.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub diff: Option<Vec<String>>,
+    /// Applies the kept result.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub apply: Option<Vec<String>>,
+}
+
+impl Next {
+    /// Whether there is nothing to type.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// Which way a tree was carried.

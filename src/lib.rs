@@ -42,6 +42,7 @@ mod quote;
 pub mod report;
 pub mod runner;
 pub mod session;
+pub mod sidecar;
 mod starter;
 mod sys;
 pub mod vfs;
@@ -49,6 +50,7 @@ pub mod workspace;
 
 pub use guest_fs::{GuestFsError, GuestFsOps, MockGuestFsOps, logical_path_to_guest};
 pub use plan::{VmConfig, WorkspaceMode};
+pub use session::beta::BetaSession;
 pub use session::host::HostSandboxSession;
 pub use session::{SessionHolder, VmError};
 pub use vfs::Vfs;

@@ -114,18 +114,31 @@ pub(super) struct Reports {
     #[arg(long, value_name = "O", default_value = "auto")]
     pub(super) output: Output,
     /// Write the events of the run to this file, a JSON object a line
-    #[arg(long, value_name = "FILE", value_parser = event_file)]
+    #[arg(long, value_name = "FILE", value_parser = report_file)]
     pub(super) events: Option<PathBuf>,
+    /// Write the run as JUnit XML to this file, a test case a tool
+    #[arg(long, value_name = "FILE", value_parser = report_file)]
+    pub(super) junit: Option<PathBuf>,
+    /// Put the time (RFC 3339, UTC) into devshell's own lines; tools' output stays as it is
+    #[arg(long)]
+    pub(super) timestamps: bool,
+    /// With the output `github`: let tools' output give workflow commands to the runner
+    #[arg(long)]
+    pub(super) allow_commands: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum Output {
-    /// `terminal` where stderr is one, else `plain`
+    /// `run` in a job of GitHub or GitLab: its dialect; else `terminal` where stderr is one, else `plain`
     Auto,
     /// With a progress line
     Terminal,
     /// Lines only
     Plain,
+    /// For the log of a GitHub Actions step: groups, annotations, a summary; all on stdout
+    Github,
+    /// For the log of a GitLab job: sections; all on stdout
+    Gitlab,
     /// Events on stdout, a JSON object a line; tools' output appears in them only
     Json,
 }
@@ -136,7 +149,8 @@ Examples:
   devshell run devshell.toml --only fmt,test
   devshell run --from test --keep-going
   devshell run --set tool.test.timeout=10m --set sandbox.require=view
-  devshell run --output json --write-back never";
+  devshell run --output json --write-back never
+  devshell run --junit junit.xml --events events.jsonl";
 
 #[derive(Debug, Args)]
 #[command(after_help = RUN_HELP)]
@@ -314,7 +328,7 @@ pub(super) struct Clean {
     pub(super) originals: bool,
 }
 
-fn event_file(path: &str) -> Result<PathBuf, String> {
+fn report_file(path: &str) -> Result<PathBuf, String> {
     match Path::new(path) {
         path if path.extension().is_some_and(|extension| extension == "toml") => {
             Err("it would be overwritten, and its name is that of a config".to_owned())

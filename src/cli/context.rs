@@ -89,7 +89,7 @@ fn config_end(error: &ConfigError) -> End {
 }
 
 /// Flags as values for keys. `--set` comes first: a flag of its own says the same thing plainer.
-fn overrides(layers: &Layers) -> Vec<Override> {
+pub(super) fn overrides(layers: &Layers) -> Vec<Override> {
     let flags = [
         ("--backend", "vm.backend", &layers.backend),
         ("--workspace-mode", "vm.workspace_mode", &layers.workspace_mode),

@@ -1,24 +1,22 @@
 //! `devshell run` and `devshell exec`.
 
-use std::io;
-
 use anyhow::{Context as _, anyhow};
 
 use crate::doctor::preflight;
-use crate::event::{Emitter, EventBody, EventSink};
-use crate::exit::{End, ExitCodePolicy};
+use crate::exit::End;
 use crate::plan::{Backend, HostAccess, Plan, Require, Strategy, require_tools};
 use crate::process::{Cancel, Stdin, forward_to};
-use crate::report::{JsonReporter, Pipe, last_line};
-use crate::runner::{Runner, Setup};
+use crate::runner::{Commands, Runner, Setup};
 use crate::session;
 use crate::workspace::results;
 
-use super::args::{Exec, Output, Reports, Run};
+use super::args::{Exec, Reports, Run};
 use super::context::{Loading, plan_error};
-use super::end::{CliError, say_line};
+use super::end::CliError;
 use super::nested::{Nesting, is_shut_off, nesting};
-use super::reporters::{event_log, leave_out, pipe, reporters};
+use super::never_began::ended;
+use super::repeat::{commands_of_exec, commands_of_run};
+use super::reporters::{ReportFiles, leave_out, reporters};
 
 pub(super) fn run(command: &Run) -> u8 {
     let plan = || {
@@ -27,7 +25,9 @@ pub(super) fn run(command: &Run) -> u8 {
         require_tools(&plan).map_err(plan_error)?;
         Ok(plan)
     };
-    ended(&command.reports, start(&command.reports, Stdin::Null, plan))
+    let commands = commands_of_run(command);
+    let done = start(&command.reports, Stdin::Null, commands, plan);
+    ended(&command.reports, Stdin::Null, done)
 }
 
 pub(super) fn exec(command: &Exec) -> u8 {
@@ -37,30 +37,37 @@ pub(super) fn exec(command: &Exec) -> u8 {
         }
         Loading::optional(command.file.as_deref(), &command.layers)?.plan_of_program(&command.argv)
     };
-    ended(&command.reports, start(&command.reports, Stdin::Inherit, plan))
+    let commands = commands_of_exec(command);
+    let done = start(&command.reports, Stdin::Inherit, commands, plan);
+    ended(&command.reports, Stdin::Inherit, done)
 }
 
 /// Resolves the plan, opens the session and the reports, and runs.
-fn start(reports: &Reports, stdin: Stdin, plan: impl FnOnce() -> Result<Plan, CliError>) -> Result<u8, CliError> {
+fn start(
+    reports: &Reports,
+    stdin: Stdin,
+    commands: Commands,
+    plan: impl FnOnce() -> Result<Plan, CliError>,
+) -> Result<u8, CliError> {
     let cancel = Cancel::new();
     let mut plan = plan()?;
-    let log = event_log(reports)?;
+    let files = ReportFiles::open(reports)?;
     leave_out(&mut plan, reports);
     // From here on a signal is a wish that somebody looks at; before, it just ends the process.
     let _signals = forward_to(cancel.clone())
         .context("cannot listen for signals")
         .map_err(|error| CliError::new(End::Internal, error))?;
-    let setup = setup(&mut plan, stdin)?;
+    let setup = setup(&mut plan, stdin, commands)?;
     preflight(&plan).map_err(|error| CliError::new(error.end(), error))?;
     let mut session = session::open(&plan).map_err(|error| CliError::new(error.end(None), error))?;
-    let mut sink = reporters(reports.output, log, stdin, &cancel);
+    let mut sink = reporters(reports, files, stdin, &cancel);
     let outcome = Runner::run(&plan, setup, session.as_mut(), &mut sink, cancel);
     Ok(outcome.end.code(plan.exit_code))
 }
 
 /// What the run gets besides the plan. Inside the view of another run of the workspace it takes
 /// no lock and makes no view.
-fn setup(plan: &mut Plan, stdin: Stdin) -> Result<Setup, CliError> {
+fn setup(plan: &mut Plan, stdin: Stdin, commands: Commands) -> Result<Setup, CliError> {
     let nesting = nesting(plan);
     if nesting == Nesting::Beside {
         let why = anyhow!(
@@ -87,38 +94,6 @@ fn setup(plan: &mut Plan, stdin: Stdin) -> Result<Setup, CliError> {
         env: std::env::vars_os().collect(),
         stdin,
         lock: !inside,
+        commands,
     })
-}
-
-/// Ends the command. A run that never began is reported to the same places as one that did.
-fn ended(reports: &Reports, result: Result<u8, CliError>) -> u8 {
-    let error = match result {
-        Ok(code) => return code,
-        Err(error) => error,
-    };
-    let finished = EventBody::RunFinished {
-        class: error.end.class(),
-        exit_code: error.code(),
-        tool: None,
-        error: Some(error.text()),
-        elapsed_ms: 0,
-        kept: None,
-    };
-    // What cannot be written here has its error already: the one that is being reported.
-    if let Ok(Some(mut log)) = event_log(reports) {
-        Emitter::new(&mut log).emit(finished.clone());
-    }
-    if reports.output == Output::Json {
-        let mut json = JsonReporter::new(pipe(io::stdout(), &Cancel::new()), Pipe::nowhere());
-        Emitter::new(&mut json as &mut dyn EventSink).emit(finished);
-    }
-    error.say();
-    say_line(&last_line(
-        error.end.class(),
-        None,
-        error.end.code(ExitCodePolicy::Tool),
-        None,
-        None,
-    ));
-    error.code()
 }

@@ -85,6 +85,21 @@ pub(super) fn contradictions(config: &Config, origins: &Origins, faulty: impl Fn
             &["for example `command = [\"podman\", \"run\", \"-i\", \"devshell-vm\"]` in [vm.beta]"],
         );
     }
+    if config.vm.enabled
+        && config.vm.backend == BackendName::Beta
+        && config.vm.beta.socket.is_none()
+        && config.vm.beta.command.is_none()
+    {
+        fault(
+            "`vm.backend = \"beta\"` needs a sidecar, and `vm.beta.socket` is not set".into(),
+            "vm.backend",
+            &["vm.beta.socket", "vm.beta.command", "vm.enabled"],
+            &[
+                "a socket: `socket = \"unix:/run/devshell.sock\"` in [vm.beta], or DEVSHELL_VM_SOCKET",
+                "a program to speak with: `socket = \"stdio\"` and `command = [...]`",
+            ],
+        );
+    }
     if on_host(config) && config.sandbox.require == Require::Full && config.sandbox.host == HostAccess::ReadWrite {
         fault(
             "`sandbox.require = \"full\"` cannot hold with `sandbox.host = \"rw\"`".into(),

@@ -2,7 +2,8 @@
 //! who holds the workspace. Tried as [`super::view`] does, without a trace.
 
 use crate::plan::{Backend, HostPlan, Plan, Require, Strategy, WorkspaceMode};
-use crate::session::host::{HostSettings, StagingPlace};
+use crate::session::StagingPlace;
+use crate::session::host::HostSettings;
 use crate::vfs::Vfs;
 use crate::workspace::{self, Holder, PushReport, Rules};
 

@@ -8,8 +8,8 @@ use crate::event::{Emitter, Event, EventBody, EventSink};
 use crate::plan::{HostPlan, Require, Strategy};
 use crate::process::Cancel;
 use crate::runner::chain;
-use crate::session::host::{HostSandboxSession, HostSettings, StagingPlace, ViewPlace};
-use crate::session::{Context, Readiness, Session as _, VmError};
+use crate::session::host::{HostSandboxSession, HostSettings, ViewPlace};
+use crate::session::{Context, Readiness, Session as _, StagingPlace, VmError};
 use crate::sys::fs;
 use crate::vfs::Vfs;
 use crate::workspace::Beginning;
@@ -220,7 +220,7 @@ fn copied(
         };
     }
     let found = match &settings.staging {
-        StagingPlace::Fixed(folder) => format!("a copy in `{}`", folder.display()),
+        StagingPlace::Fixed(folder) | StagingPlace::Apart { folder, .. } => format!("a copy in `{}`", folder.display()),
         StagingPlace::Temporary => "a copy in a temporary folder".to_owned(),
     };
     match less {

@@ -28,6 +28,24 @@ pub fn tool_environment(tool: &ToolPlan, caller: &[(OsString, OsString)]) -> Vec
     env
 }
 
+/// What a tool in a guest gets over the guest's own environment: the caller's variables that
+/// `pass_env` names letter by letter (a pattern would carry this host's paths and secrets along),
+/// then the tool's own over them.
+#[must_use]
+pub fn guest_environment(tool: &ToolPlan, caller: &[(OsString, OsString)]) -> Vec<(OsString, OsString)> {
+    let named = tool.pass_env.iter().filter(|name| !name.contains('*'));
+    let passed = named.filter_map(|name| caller.iter().find(|(other, _)| other == name.as_str()));
+    let mut env: Vec<(OsString, OsString)> = Vec::new();
+    for (name, value) in passed {
+        let known = env.iter().any(|(other, _)| other == name);
+        if !known && name.to_str().is_some_and(|name| !tool.env.contains_key(name)) {
+            env.push((name.clone(), value.clone()));
+        }
+    }
+    env.extend(tool.env.iter().map(|(name, value)| (name.into(), value.into())));
+    env
+}
+
 /// Whether a variable of the caller reaches tools.
 pub(super) fn passes(patterns: &[String], name: &OsStr) -> bool {
     patterns

@@ -8,9 +8,10 @@ use std::time::Duration;
 use super::environment::passes;
 use super::error::PlanError;
 use super::facts::{Facts, origin_of_root, real_as_far_as_it_goes, workspace_key};
+use super::guests;
 use super::outside;
 use super::types::{
-    Backend, HostAccess, HostPlan, Places, Plan, Require, Retries, Strategy, ToolPlan, When, WorkspaceMode, WriteBack,
+    Backend, HostAccess, HostPlan, Places, Plan, Retries, Strategy, ToolPlan, When, WorkspaceMode, WriteBack,
 };
 use crate::config::{self, BackendName, Config, Loaded, Tool};
 use crate::exit::ExitCodePolicy;
@@ -167,7 +168,7 @@ fn backend(loaded: &Loaded) -> (Backend, String) {
     let backend = match vm.backend {
         BackendName::Auto | BackendName::Host => Backend::Host(host(&loaded.config)),
         BackendName::Lima => Backend::Lima,
-        BackendName::Beta => Backend::Beta,
+        BackendName::Beta => Backend::Beta(guests::beta(&loaded.config)),
         BackendName::Remote => Backend::Remote,
     };
     (backend, why)
@@ -176,12 +177,7 @@ fn backend(loaded: &Loaded) -> (Backend, String) {
 fn host(config: &Config) -> HostPlan {
     HostPlan {
         strategy: config.vm.host.strategy.into(),
-        require: match config.sandbox.require {
-            config::Require::None => Require::None,
-            config::Require::Processes => Require::Processes,
-            config::Require::View => Require::View,
-            config::Require::Full => Require::Full,
-        },
+        require: config.sandbox.require.into(),
         network: config.sandbox.network,
         host: match config.sandbox.host {
             config::HostAccess::ReadWrite => HostAccess::ReadWrite,

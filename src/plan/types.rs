@@ -85,8 +85,8 @@ pub enum Backend {
     Host(HostPlan),
     /// A Lima virtual machine. Not available in this version.
     Lima,
-    /// A sidecar process. Not available in this version.
-    Beta,
+    /// A sidecar process.
+    Beta(BetaPlan),
     /// A remote-execution cluster. Not available in this version.
     Remote,
 }
@@ -98,10 +98,48 @@ impl Backend {
         match self {
             Self::Host(_) => "host",
             Self::Lima => "lima",
-            Self::Beta => "beta",
+            Self::Beta(_) => "beta",
             Self::Remote => "remote",
         }
     }
+}
+
+/// Settings of the sidecar backend.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BetaPlan {
+    /// How the sidecar is reached.
+    pub address: SidecarAddress,
+    /// Holds the token for TCP.
+    pub token_file: Option<PathBuf>,
+    /// Where the folder of all guests' staging, `vm.workspace_parent`, lies for the sidecar; the
+    /// same path as here by default.
+    pub session_staging: Option<String>,
+    /// The guest's side of the tree.
+    pub guest: GuestPlan,
+}
+
+/// How a sidecar is reached (`vm.beta.socket`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SidecarAddress {
+    /// A Unix socket.
+    Unix(PathBuf),
+    /// `HOST:PORT`.
+    Tcp(String),
+    /// The standard streams of this program.
+    Stdio(Vec<String>),
+}
+
+/// What all backends with a guest need to know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GuestPlan {
+    /// Where `vm.workspace_parent` appears in the guest.
+    pub guest_workspace: String,
+    /// `workspace.inputs`: what is put into the guest in guest mode.
+    pub inputs: Vec<String>,
+    /// `workspace.outputs`: what is taken out of the guest in guest mode.
+    pub outputs: Vec<String>,
+    /// The isolation below which the run must not start.
+    pub require: Require,
 }
 
 /// Settings of the host backend.

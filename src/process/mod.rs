@@ -15,6 +15,7 @@ mod lookup;
 mod message;
 #[cfg(target_os = "linux")]
 mod outside;
+mod peer;
 #[cfg(target_os = "linux")]
 mod pump;
 mod signals;
@@ -33,5 +34,6 @@ pub use kept::{KeptTool, SpawnRequest};
 pub use message::{Cancel, Message, Running};
 #[cfg(target_os = "linux")]
 pub use outside::{PrivateFolders, ReadOnlyHost};
+pub use peer::{OnStderr, Peer, PeerPipes};
 pub use signals::{SignalThread, forward_to};
 pub use supervise::{Limits, RunDeadline, Stage, supervise};

@@ -58,15 +58,19 @@ impl Pipe {
     /// # Errors
     /// What the stream says, except that its reader has gone.
     pub fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        let Some(last) = bytes.last() else {
-            return Ok(());
-        };
-        self.at_line_start = *last == b'\n';
-        if !self.pending.is_empty() {
-            let pending = std::mem::take(&mut self.pending);
-            let rest = self.push(&pending, None)?.len();
-            self.pending = pending[pending.len() - rest..].to_vec();
+        if let Some(last) = bytes.last() {
+            self.at_line_start = *last == b'\n';
         }
+        self.wipe(bytes)
+    }
+
+    /// As [`Self::write`], for what only moves things on a terminal: where lines begin does not
+    /// change by it.
+    ///
+    /// # Errors
+    /// As [`Self::write`].
+    pub(super) fn wipe(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.push_pending(None)?;
         // Order comes before everything: nothing overtakes what is put aside.
         let rest = if self.pending.is_empty() {
             self.push(bytes, None)?.to_vec()
@@ -77,6 +81,39 @@ impl Pipe {
         let kept = rest.len().min(room);
         self.pending.extend_from_slice(&rest[..kept]);
         self.dropped += rest.len() - kept;
+        Ok(())
+    }
+
+    /// As [`Self::wipe`], for what nobody waits for; what does not go now goes before anything
+    /// else later.
+    ///
+    /// # Errors
+    /// As [`Self::write`].
+    pub(super) fn draw(&mut self, bytes: &[u8]) -> io::Result<()> {
+        if self.catch_up()? {
+            let rest = self.push(bytes, Some(Instant::now()))?.to_vec();
+            self.pending = rest;
+        } else {
+            self.pending.extend_from_slice(bytes);
+        }
+        Ok(())
+    }
+
+    /// Writes what was put aside as far as it goes without a wait; says whether that was all.
+    ///
+    /// # Errors
+    /// As [`Self::write`].
+    pub(super) fn catch_up(&mut self) -> io::Result<bool> {
+        self.push_pending(Some(Instant::now()))?;
+        Ok(self.pending.is_empty())
+    }
+
+    fn push_pending(&mut self, until: Option<Instant>) -> io::Result<()> {
+        if !self.pending.is_empty() {
+            let pending = std::mem::take(&mut self.pending);
+            let rest = self.push(&pending, until)?.len();
+            self.pending = pending[pending.len() - rest..].to_vec();
+        }
         Ok(())
     }
 
@@ -94,6 +131,11 @@ impl Pipe {
     #[must_use]
     pub fn at_line_start(&self) -> bool {
         self.at_line_start
+    }
+
+    /// Somebody else has ended the last line, on the terminal that both write to.
+    pub(super) fn line_was_ended(&mut self) {
+        self.at_line_start = true;
     }
 
     /// Writes until all is written or the wait is to end; gives the rest.

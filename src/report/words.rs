@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::event::EventBody;
+use crate::event::{EventBody, ToolOutcome};
 use crate::exit::Class;
 
 /// Seconds with one decimal, as the last line has them: `3.2s`.
@@ -16,6 +16,28 @@ pub(super) fn time(elapsed_ms: u64) -> String {
         format!("{elapsed_ms} ms")
     } else {
         seconds(elapsed_ms)
+    }
+}
+
+/// The name of a signal: `SIGKILL`, or `signal 40` where it has none.
+pub(super) fn signal_name(signal: i32) -> String {
+    match signal_hook::low_level::signal_name(signal) {
+        Some(name) => name.to_owned(),
+        None => format!("signal {signal}"),
+    }
+}
+
+/// How a tool ended, in a few words.
+pub(super) fn how(outcome: ToolOutcome, exit_code: Option<i32>, signal: Option<i32>) -> String {
+    match (outcome, exit_code, signal) {
+        (ToolOutcome::Success, ..) => "ok".to_owned(),
+        (ToolOutcome::Failed, Some(code), _) => format!("failed with code {code}"),
+        (ToolOutcome::Failed, None, Some(signal)) => format!("ended by {}", signal_name(signal)),
+        (ToolOutcome::Failed, None, None) => "could not be executed".to_owned(),
+        (ToolOutcome::Timeout, ..) => "stopped at its timeout".to_owned(),
+        (ToolOutcome::Cancelled, ..) => "stopped".to_owned(),
+        (ToolOutcome::Lost, ..) => "lost".to_owned(),
+        (ToolOutcome::NotFound, ..) => "not found".to_owned(),
     }
 }
 

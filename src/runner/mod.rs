@@ -4,6 +4,7 @@
 //! backend and no reporter. Everything else (output pumps, signals, deadlines) only sends
 //! messages into the loop that waits for the running tool (after nextest's runner loop).
 
+mod commands;
 mod finish;
 mod outcome;
 mod output;
@@ -11,6 +12,7 @@ mod retries;
 mod run;
 mod tools;
 
+pub use commands::Commands;
 pub(crate) use outcome::chain;
 pub use outcome::{Failure, Outcome};
 pub(crate) use run::lock_end;

@@ -11,6 +11,7 @@ use crate::session::{Context, Session};
 use crate::vfs::{Vfs, VfsPath};
 use crate::workspace::{self, Holder, LockError, Rules, WorkspaceLock};
 
+use super::commands::Commands;
 use super::outcome::{Failure, Outcome};
 
 /// What a run gets from its caller besides the plan.
@@ -24,6 +25,8 @@ pub struct Setup {
     pub stdin: Stdin,
     /// Whether the workspace's lock is taken; not by a run inside another run's view.
     pub lock: bool,
+    /// How the caller is asked for more.
+    pub commands: Commands,
 }
 
 /// One run of one plan. Each field is a piece of the state that the states below share.
@@ -73,7 +76,8 @@ impl<'a> Runner<'a> {
         for warning in &plan.warnings {
             emitter.warn(warning.clone());
         }
-        let outcome = match open(plan, &setup, &mut emitter, &cancel) {
+        let commands = setup.commands.clone();
+        let mut outcome = match open(plan, &setup, &mut emitter, &cancel) {
             Err(failure) => Outcome::of(Some(failure), None),
             Ok((lock, vfs, rules)) => {
                 let root = vfs.workspace();
@@ -98,6 +102,7 @@ impl<'a> Runner<'a> {
                 Outcome::of(runner.failure, kept)
             }
         };
+        outcome.note_unwritten(emitter.failure());
         emitter.emit(EventBody::RunFinished {
             class: outcome.end.class(),
             exit_code: outcome.end.code(plan.exit_code),
@@ -105,7 +110,10 @@ impl<'a> Runner<'a> {
             error: outcome.message.clone(),
             elapsed_ms: millis(emitter.elapsed()),
             kept: outcome.kept.clone(),
+            next: commands.next(outcome.tool.as_deref(), outcome.kept.as_deref()),
         });
+        // The last event may be the one that did not go out.
+        outcome.note_unwritten(emitter.failure());
         outcome
     }
 

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use crate::event::{EventBody, OutputData, Stream, ToolOutcome, millis};
 use crate::exit::End;
-use crate::plan::{ToolPlan, tool_environment};
+use crate::plan::{Backend, ToolPlan, guest_environment, tool_environment};
 use crate::process::{Limits, RunDeadline, Stage, ToolCommand, ToolEnd, ToolExit, supervise};
 use crate::vfs::VfsPath;
 
@@ -33,13 +33,17 @@ impl Runner<'_> {
     pub(super) fn run_tools(&mut self) {
         for tool in &self.plan.tools {
             match self.why_not(tool) {
-                Some(why) => self.emitter.emit(EventBody::ToolSkipped {
-                    tool: tool.name.clone(),
-                    why,
-                }),
+                Some(why) => self.skipped(tool, why),
                 None => self.run_tool(tool),
             }
         }
+    }
+
+    fn skipped(&mut self, tool: &ToolPlan, why: impl Into<String>) {
+        self.emitter.emit(EventBody::ToolSkipped {
+            tool: tool.name.clone(),
+            why: why.into(),
+        });
     }
 
     /// Why a tool is not run; makes the backend ready when the answer needs the view.
@@ -59,7 +63,8 @@ impl Runner<'_> {
             return Some("the run's timeout had passed".to_owned());
         }
         if let Some(failure) = &self.failure {
-            let tool_failed = failure.tool.is_some() && !matches!(failure.end, End::Lost | End::Interrupted(_));
+            let tool_failed =
+                failure.tool.is_some() && !matches!(failure.end, End::Lost | End::Protocol | End::Interrupted(_));
             if self.plan.fail_fast || !tool_failed {
                 return Some(match &failure.tool {
                     Some(first) => format!("`{first}` failed"),
@@ -77,7 +82,8 @@ impl Runner<'_> {
             ));
         }
         if let Some(name) = &when.env {
-            let set = tool_environment(tool, &self.setup.env)
+            let set = self
+                .environment(tool)
                 .iter()
                 .any(|(key, value)| key == name.as_str() && !value.is_empty());
             if !set {
@@ -101,12 +107,13 @@ impl Runner<'_> {
             Ok(cwd) => cwd,
             Err(error) => {
                 let failure = Failure::of(End::ConfigInvalid, &error);
+                self.skipped(tool, "its working folder is no path of the workspace");
                 return self.fail(failure);
             }
         };
         let command = self.command(tool, cwd);
         if tool.retries.count > 0 && !self.checkpoint(tool) {
-            return;
+            return self.skipped(tool, "the state that a retry would go back to cannot be kept");
         }
         let mut attempt = 1;
         loop {
@@ -158,7 +165,7 @@ impl Runner<'_> {
                 tool: Some(tool.name.clone()),
                 ..failure
             }),
-            exit => Failure::of_tool(&tool.name, exit),
+            exit => Failure::of_tool(&tool.name, exit).map(|failure| self.more_of(failure)),
         };
         let final_one = stopped || out_of_time || attempt > tool.retries.count || self.stop_reason().is_some();
         let will_retry = failure.is_some() && !final_one && is_worth_a_retry(&tool.retries, &end.exit);
@@ -176,8 +183,19 @@ impl Runner<'_> {
         }
     }
 
+    /// A loss as the backend itself sees it, where it does.
+    fn more_of(&self, failure: Failure) -> Failure {
+        match self.session.loss().filter(|_| failure.end == End::Lost) {
+            Some(error) => Failure {
+                tool: failure.tool,
+                ..Failure::of(error.end(None), &error)
+            },
+            None => failure,
+        }
+    }
+
     fn command(&self, tool: &ToolPlan, cwd: VfsPath) -> ToolCommand {
-        let mut env = tool_environment(tool, &self.setup.env);
+        let mut env = self.environment(tool);
         env.retain(|(name, _)| name != "DEVSHELL_RUN_ID");
         // The key tells a devshell inside whether it is in the same workspace.
         let id = format!("{}/{}", self.plan.places.key, self.setup.run_id);
@@ -187,6 +205,14 @@ impl Runner<'_> {
             cwd,
             env,
             stdin: self.setup.stdin,
+        }
+    }
+
+    /// What the tool gets of the caller's variables and of its own.
+    fn environment(&self, tool: &ToolPlan) -> Vec<(OsString, OsString)> {
+        match self.plan.backend {
+            Backend::Host(_) => tool_environment(tool, &self.setup.env),
+            Backend::Lima | Backend::Beta(_) | Backend::Remote => guest_environment(tool, &self.setup.env),
         }
     }
 

@@ -39,6 +39,9 @@ pub enum VmError {
         #[source]
         source: Option<std::io::Error>,
     },
+    /// The sidecar speaks something else.
+    #[error("{0}")]
+    Protocol(String),
     /// The backend was lost during the run.
     #[error("{message}")]
     Lost {
@@ -71,6 +74,7 @@ impl VmError {
             Self::Sync(SyncError::Cancelled) | Self::Interrupted => signal.map_or(End::Timeout, End::Interrupted),
             Self::Sync(_) => End::Sync,
             Self::BackendNotImplemented(_) | Self::Lima(_) | Self::Ipc { .. } => End::Backend,
+            Self::Protocol(_) => End::Protocol,
             Self::Lost { .. } => End::Lost,
             Self::Config(_) => End::ConfigInvalid,
         }

@@ -2,6 +2,7 @@
 
 use crate::plan::{Backend, Plan, WorkspaceMode};
 
+use super::beta::{BetaSession, BetaSettings};
 use super::host::{HostSandboxSession, HostSettings};
 use super::{Session, VmError};
 
@@ -12,8 +13,10 @@ use super::{Session, VmError};
 /// [`VmError::BackendNotImplemented`] for a backend and [`VmError::Config`] for a mode that is not
 /// to be had.
 pub fn open(plan: &Plan) -> Result<Box<dyn Session>, VmError> {
-    let Backend::Host(host) = &plan.backend else {
-        return Err(not_implemented(plan.backend.name()));
+    let host = match &plan.backend {
+        Backend::Host(host) => host,
+        Backend::Beta(beta) => return Ok(Box::new(BetaSession::new(BetaSettings::of_plan(plan, beta)))),
+        Backend::Lima | Backend::Remote => return Err(not_implemented(plan.backend.name())),
     };
     if plan.workspace_mode == WorkspaceMode::Guest {
         return Err(no_guest());
@@ -24,7 +27,7 @@ pub fn open(plan: &Plan) -> Result<Box<dyn Session>, VmError> {
 /// Whether this version has a backend of this name, as `Backend::name` has it.
 #[must_use]
 pub fn is_in_this_version(backend: &str) -> bool {
-    backend == "host"
+    matches!(backend, "host" | "beta")
 }
 
 /// A backend that this version does not have.

@@ -10,5 +10,7 @@ pub(crate) mod mounts;
 pub(crate) mod output;
 #[cfg(target_os = "linux")]
 pub(crate) mod probe;
+pub(crate) mod random;
 pub(crate) mod room;
 pub(crate) mod signals;
+pub(crate) mod terminal;

@@ -90,6 +90,7 @@ pub fn push(
         Some(base) => Some(RootId::of(&fs::stat_fd(base.root()).at("look at", &base.path)?)),
         None => None,
     };
+    Index::clear_unfinished(index_file);
     // First, so that its bytes are let go before the trees are held.
     let old = Index::load(index_file);
     let mut source = scan_source(vfs, rules, cancel)?;

@@ -4,14 +4,18 @@
 
 mod architecture;
 mod book;
+mod ci_logs;
 mod commands;
 mod commit;
 mod configs;
 mod doctor;
+mod endings;
+mod every_end;
 mod exit_codes;
 mod failures;
 mod forbidden;
 mod isolation;
+mod junit;
 mod kills;
 mod layouts;
 mod leftovers;

@@ -21,13 +21,11 @@ mod places;
 mod run_folder;
 mod session;
 mod settings;
-mod staging;
 mod tree;
 mod view_place;
-mod words;
 
 pub use leftovers::{Leftover, LeftoverKind, is_view_in_use, leftovers};
 pub use outside::Outside;
 pub use session::HostSandboxSession;
-pub use settings::{HostSettings, StagingPlace, view_name};
+pub use settings::{HostSettings, view_name};
 pub use view_place::ViewPlace;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tempfile::env as temporary;
 
 use crate::plan::{HostAccess, HostPlan, Plan, Require, Strategy};
-use crate::session::VmError;
+use crate::session::{StagingPlace, VmError};
 use crate::workspace::Rules;
 
 use super::outside::Outside;
@@ -41,15 +41,6 @@ pub struct HostSettings {
     pub cache_dirs: Vec<String>,
     /// Timeout of tools that are given none of their own; `None`: no limit.
     pub exec_timeout: Option<Duration>,
-}
-
-/// Where a staged copy lies.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum StagingPlace {
-    /// In this folder, for the next run too; only what changed is carried then.
-    Fixed(PathBuf),
-    /// In a temporary folder that goes with the last reference to its contents.
-    Temporary,
 }
 
 /// The name of the overlays of a workspace, by its key.
