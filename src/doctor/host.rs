@@ -203,7 +203,7 @@ fn remedy_of(refused: Refused, kind: &str) -> Option<String> {
         errno: refused.errno,
         user: !may_mount(),
         mount: None,
-        network: false,
+        network: kind == "net",
         ipc: false,
     };
     remedy(refusal, &Facts::gather())

@@ -123,7 +123,8 @@ fn every_problem_has_the_command_that_mends_it() {
             "vm.beta.command=[\"no-such-program\"]",
         ],
         &["--backend", "remote", "--set", "vm.remote.header_file=/no/headers"],
-        &["--set", "sandbox.network=false", "--set", "sandbox.require=full"],
+        &["--set", "sandbox.network=false", "--set", "sandbox.require=view"],
+        &["--set", "sandbox.host=ro", "--set", "sandbox.require=full"],
     ];
     for case in cases {
         let ran = project.devshell(&[&["doctor", "--json"], *case].concat());

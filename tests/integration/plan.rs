@@ -94,7 +94,20 @@ fn the_view_is_the_one_that_a_run_gets_and_too_little_isolation_is_told() {
             assert_eq!(plan["now"]["view"][key], ready[key], "{strategy}");
         }
         assert_eq!(plan["now"]["view"]["sufficient"], true);
-        let more = ["--set", &set, "--set", "sandbox.require=full"];
+        let full = [
+            "--set",
+            &set,
+            "--set",
+            "sandbox.require=full",
+            "--set",
+            "sandbox.host=ro",
+        ];
+        let full = &json(&project, &full)["now"]["view"];
+        assert_eq!(
+            (&full["sufficient"], &full["isolation"]),
+            (&true.into(), &"full".into())
+        );
+        let more = ["--set", "vm.host.strategy=in_place", "--set", "sandbox.require=view"];
         assert_eq!(json(&project, &more)["now"]["view"]["sufficient"], false);
         let text = project
             .devshell(&["plan", more[0], more[1], more[2], more[3]])

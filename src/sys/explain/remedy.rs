@@ -1,7 +1,7 @@
 //! The command that mends what the kernel refuses, where there is one.
 
 use super::super::keeper::SetupStage;
-use super::{Facts, Refusal};
+use super::{Facts, Refusal, forbidden};
 
 /// As many namespaces as kernels allow by themselves on a machine of some gigabytes.
 const NAMESPACES: u32 = 15_000;
@@ -16,17 +16,27 @@ pub(crate) fn remedy(refusal: Refusal, facts: &Facts) -> Option<String> {
         SetupStage::Proc if denied && !facts.masked.is_empty() => {
             Some("docker run --security-opt systempaths=unconfined ...".to_owned())
         }
-        SetupStage::Private | SetupStage::Mount | SetupStage::Overlay | SetupStage::Proc if denied && facts.seccomp => {
+        SetupStage::Private
+        | SetupStage::Mount
+        | SetupStage::Overlay
+        | SetupStage::Proc
+        | SetupStage::ReadOnly
+        | SetupStage::Writable
+        | SetupStage::Temporary
+        | SetupStage::Terminals
+            if denied && facts.seccomp =>
+        {
             Some("docker run --cap-add SYS_ADMIN --security-opt apparmor=unconfined ...".to_owned())
         }
+        SetupStage::Network if denied => Some("docker run --cap-add NET_ADMIN ...".to_owned()),
         _ => None,
     }
 }
 
 fn remedy_of_clone(refusal: Refusal, facts: &Facts) -> Option<String> {
     let denied = matches!(refusal.errno, libc::EPERM | libc::EACCES);
-    if refusal.errno == libc::ENOSPC && !facts.forbidden.is_empty() {
-        let settings = facts.forbidden.iter().map(|kind| namespaces(kind));
+    if refusal.errno == libc::ENOSPC && forbidden(refusal, facts).next().is_some() {
+        let settings = forbidden(refusal, facts).map(|kind| namespaces(kind));
         return Some(format!("sudo sysctl -w {}", settings.collect::<Vec<_>>().join(" ")));
     }
     if !denied {
@@ -62,6 +72,8 @@ mod tests {
             errno,
             user: true,
             mount: None,
+            network: false,
+            ipc: false,
         };
         remedy(refusal, facts)
     }
@@ -110,6 +122,8 @@ mod tests {
             (SetupStage::Proc, libc::EPERM, &docker, "systempaths=unconfined"),
             (SetupStage::Private, libc::EPERM, &docker, "--cap-add SYS_ADMIN"),
             (SetupStage::Overlay, libc::ENODEV, &none, "modprobe overlay"),
+            (SetupStage::ReadOnly, libc::EPERM, &docker, "--cap-add SYS_ADMIN"),
+            (SetupStage::Network, libc::EPERM, &none, "--cap-add NET_ADMIN"),
         ] {
             let command = of(stage, errno, facts).unwrap_or_default();
             assert!(command.contains(part), "{stage:?} {errno}: {command}");
