@@ -96,9 +96,13 @@ fn a_missing_config_is_66_and_an_invalid_one_78() {
 fn a_backend_that_is_not_there_is_69_and_nothing_runs_on_the_host_instead() {
     for backend in ["lima", "beta", "remote"] {
         let project = one("run = [\"touch\", \"ran\"]");
-        let ran = project.devshell(&["run", "--backend", backend]);
+        let nowhere = [
+            "vm.beta.socket=unix:/no/such/socket",
+            "vm.lima.limactl=/no/such/limactl",
+        ];
+        let ran = project.devshell(&["run", "--backend", backend, "--set", nowhere[0], "--set", nowhere[1]]);
         assert_eq!(class(ran.code(69)), "backend");
-        ran.says(backend);
+        ran.says(if backend == "beta" { "sidecar" } else { backend });
         assert!(!project.exists("ran"));
     }
 }

@@ -3,6 +3,7 @@
 #![allow(unreachable_pub, reason = "a test crate has no outside")]
 
 mod architecture;
+mod beta;
 mod book;
 mod ci_logs;
 mod commands;

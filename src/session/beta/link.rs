@@ -367,11 +367,17 @@ impl Listener {
                     Some(Waiting::Call(sender)) => {
                         let _ = sender.send(Answer::Reply(Box::new(reply)));
                     }
-                    Some(Waiting::Exec(sink)) => sink.ended(match reply {
-                        Reply::ExecResult(result) => Ok(result),
-                        Reply::Error(refusal) => Err(CallError::Refused(refusal)),
-                        other => Err(CallError::Unexpected(of_reply(&other))),
-                    }),
+                    Some(Waiting::Exec(sink)) => match reply {
+                        Reply::ExecResult(result) => sink.ended(Ok(result)),
+                        Reply::Error(refusal) => sink.ended(Err(CallError::Refused(refusal))),
+                        other => {
+                            let broken = Broken::Protocol(format!("it answered `exec` with {}", of_reply(&other)));
+                            // Before the tool's end is told: who hears of it asks for the reason.
+                            locked(&self.state).broken.get_or_insert(broken.clone());
+                            sink.ended(Err(CallError::Broken(broken.clone())));
+                            return Err(broken);
+                        }
+                    },
                 }
             }
         }

@@ -89,6 +89,9 @@ impl BetaSession {
     /// # Errors
     /// [`VmError::Sync`], and what the sidecar says.
     pub fn push(&mut self, vfs: &Vfs, cx: &mut Context) -> Result<(), VmError> {
+        if self.staged.is_some() {
+            self.usable()?;
+        }
         if let Some(staged) = &mut self.staged {
             staged.push_again(vfs, cx)?;
             self.sync(Direction::PushToGuest, cx.cancel)?;
