@@ -107,14 +107,17 @@ fn the_list_runs_at_the_sidecar_and_the_result_comes_home() {
     assert_eq!(std::fs::read_link(project.path("link")).unwrap(), PathBuf::from("made"));
     let mode = std::os::unix::fs::PermissionsExt::mode(&project.path("mode").metadata().unwrap().permissions());
     assert_eq!(mode & 0o777, 0o755);
-    // The second time only what changed is carried, and nothing comes back.
+    // What the commit wrote is carried once more; then only what changed is.
+    remote.exec(&[], "true").code(0);
+    std::thread::sleep(Duration::from_millis(60));
     project.write("gone", "again");
-    let again = project.devshell(&["run", "--output", "json"]);
+    let again = project.devshell(&["exec", "--output", "json", "--", "true"]);
     let out = again.code(0).out();
     let push = out
         .lines()
-        .find(|line| line.contains("sync_finished") && line.contains("push"));
-    assert!(push.unwrap().contains("\"files\":1,"), "{push:?}");
+        .find(|line| line.contains("sync_finished") && line.contains("push"))
+        .unwrap();
+    assert!(push.contains("\"files\":1,"), "{push}");
 }
 
 #[test]
