@@ -8,12 +8,15 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::time::Duration;
 
+use crate::plan::SidecarAddress;
 use crate::quote::command_line;
+use crate::runner::chain;
+use crate::session::beta::{Greeting, greet};
 
 use super::Case;
 use super::facts::{program, text};
 use super::remote::version;
-use super::report::Check;
+use super::report::{Check, State};
 
 /// Somebody who listens takes a connection at once.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -33,7 +36,25 @@ pub(super) fn checks(case: &Case) -> Vec<Check> {
             checks.extend(beta.token_file.as_deref().map(token));
         }
     }
+    if checks.iter().all(|check| check.state != State::Problem) {
+        checks.push(handshake(case));
+    }
     checks
+}
+
+/// Whether it is a sidecar that answers, as a run would ask it.
+fn handshake(case: &Case) -> Check {
+    let name = "handshake";
+    let beta = &case.config.vm.beta;
+    let address = SidecarAddress::new(beta.socket.as_deref(), beta.command.as_deref());
+    match greet(&address, beta.token_file.as_deref()) {
+        Ok(Greeting { server, capabilities }) if capabilities.is_empty() => Check::warning(
+            name,
+            format!("{server} speaks version 1 of the protocol only: no live output, no way to stop a tool"),
+        ),
+        Ok(Greeting { server, capabilities }) => Check::ok(name, format!("{server}: {}", capabilities.join(", "))),
+        Err(error) => Check::problem(name, chain(&error)).mended_by("devshell-vm --help"),
+    }
 }
 
 /// `vm.beta.socket`, read.
@@ -63,8 +84,7 @@ enum Connection {
     Tcp(TcpStream),
 }
 
-/// What an open connection tells of its other end: the handshake of the protocol has its place
-/// here, once this version speaks it.
+/// What an open connection tells of its other end before a word is said.
 fn answered(connection: &Connection) -> String {
     match connection {
         Connection::Unix(stream) => rustix::net::sockopt::socket_peercred(stream).map_or_else(

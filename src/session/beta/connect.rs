@@ -169,7 +169,7 @@ fn spilling(spill: &Spill) -> OnStderr {
 }
 
 /// What the program that is spoken with said before it ended explains more than a closed pipe.
-fn with_last_words(error: VmError, peer: &mut Option<Peer>) -> VmError {
+pub(super) fn with_last_words(error: VmError, peer: &mut Option<Peer>) -> VmError {
     let Some(words) = peer.as_mut().and_then(Peer::end_in_words) else {
         return error;
     };

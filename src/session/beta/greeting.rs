@@ -12,14 +12,44 @@ use crate::sidecar::{
     VERSION,
 };
 
+use super::connect::with_last_words;
 use super::link::{Agreed, Broken, CallError, Link};
 use super::said::of_reply;
-use super::transport::in_words;
+use super::transport::{Transport, in_words};
 
 /// How long an answer may take that costs the sidecar nothing.
 const PROMPT: Duration = Duration::from_secs(20);
 /// After which silence this side holds a sidecar for gone.
 const SILENCE_MS: u64 = 30_000;
+
+/// What a sidecar says of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Greeting {
+    /// Its name and version.
+    pub server: String,
+    /// What it can do beyond version 1 of the protocol; empty for one that speaks nothing else.
+    pub capabilities: Vec<String>,
+}
+
+/// Connects, shakes hands and hangs up: whether there is a sidecar that a run could use.
+///
+/// # Errors
+/// [`VmError::Ipc`] and [`VmError::Protocol`] as a run would meet them.
+pub fn greet(address: &SidecarAddress, token_file: Option<&Path>) -> Result<Greeting, VmError> {
+    let transport = Transport::open(address, Box::new(|_| {}))?;
+    let mut peer = transport.peer;
+    let link = Link::new(transport.reader, transport.writer).map_err(|source| VmError::Ipc {
+        message: "cannot start a thread".to_owned(),
+        source: Some(source),
+    })?;
+    let answer = shake_hands(&link, address, token_file, &Cancel::new());
+    let answer = answer.map_err(|error| with_last_words(error, &mut peer))?;
+    link.hang_up();
+    Ok(Greeting {
+        server: format!("{} {}", answer.server, answer.server_version).trim().to_owned(),
+        capabilities: answer.capabilities.unwrap_or_default(),
+    })
+}
 
 /// Turns what went wrong with a request into an error of the session.
 pub(super) fn failed(address: &SidecarAddress, asked: &str, error: CallError) -> VmError {

@@ -11,5 +11,6 @@ mod settings;
 mod transport;
 mod tree;
 
+pub use greeting::{Greeting, greet};
 pub use session::BetaSession;
 pub use settings::BetaSettings;
