@@ -12,7 +12,10 @@ fn several_execs_run_at_once_and_each_output_finds_its_own() {
         let mut client = sidecar.modern();
         // Each waits for the next one: they end in the opposite order, and only if all run.
         for id in 1..=6 {
-            let script = format!("until [ -e go{} ]; do sleep 0.02; done; echo {id}; touch go{id}; exit {id}", id + 1);
+            let script = format!(
+                "until [ -e go{} ]; do sleep 0.02; done; echo {id}; touch go{id}; exit {id}",
+                id + 1
+            );
             client.start(id, &["sh", "-c", &script], &json!({}));
         }
         std::fs::write(sidecar.staging().join("go7"), "").unwrap();
@@ -64,7 +67,9 @@ fn files_are_served_while_a_tool_runs() {
 fn input_of_any_size_reaches_a_tool_and_comes_back() {
     let sidecar = Sidecar::new(Transport::Unix);
     let mut client = sidecar.modern();
-    let bytes: Vec<u8> = (0..3_000_000_u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    let bytes: Vec<u8> = (0..3_000_000_u32)
+        .map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8)
+        .collect();
     client.start(1, &["cat"], &json!({"stdin": true}));
     let (mut sent, mut taken, mut back) = (0, 0, Vec::new());
     while back.len() < bytes.len() {
@@ -129,7 +134,11 @@ fn more_input_than_may_be_under_way_ends_the_connection() {
 fn a_tool_that_reads_no_more_is_no_fault() {
     let sidecar = Sidecar::new(Transport::Unix);
     let mut client = sidecar.modern();
-    client.start(1, &["sh", "-c", "exec <&-; touch closed; sleep 0.3; exit 3"], &json!({"stdin": true}));
+    client.start(
+        1,
+        &["sh", "-c", "exec <&-; touch closed; sleep 0.3; exit 3"],
+        &json!({"stdin": true}),
+    );
     wait_for_file(&sidecar.staging().join("closed"));
     client.feed(1, b"nobody reads that", false);
     let ran = client.result(1);
@@ -148,13 +157,19 @@ fn a_signal_reaches_the_tool_and_what_it_does_with_it_is_its_own_affair() {
     wait_for_file(&sidecar.staging().join("ready"));
     client.say(&json!({"op": "exec_signal", "id": 1, "signal": 2}));
     let ran = client.result(1);
-    assert_eq!((ran.out().as_str(), &ran.result["outcome"]), ("caught\n", &json!("exited")));
+    assert_eq!(
+        (ran.out().as_str(), &ran.result["outcome"]),
+        ("caught\n", &json!("exited"))
+    );
     assert_eq!(ran.result["exit_code"], 9);
 
     client.start(2, &["sleep", "60"], &json!({}));
     client.say(&json!({"op": "exec_signal", "id": 2, "signal": 10}));
     let ran = client.result(2);
-    assert_eq!((&ran.result["outcome"], &ran.result["signal"]), (&json!("signaled"), &json!(10)));
+    assert_eq!(
+        (&ran.result["outcome"], &ran.result["signal"]),
+        (&json!("signaled"), &json!(10))
+    );
 }
 
 #[test]
@@ -167,7 +182,10 @@ fn a_cancel_is_polite_first_and_a_second_one_is_not() {
     client.say(&json!({"op": "exec_cancel", "id": 1}));
     let ran = client.result(1);
     // It has done what it was asked to, and ended with success.
-    assert_eq!((ran.out().as_str(), &ran.result["outcome"]), ("bye\n", &json!("exited")));
+    assert_eq!(
+        (ran.out().as_str(), &ran.result["outcome"]),
+        ("bye\n", &json!("exited"))
+    );
 
     let stubborn = "trap '' TERM; touch stubborn; while :; do sleep 0.05; done";
     client.start(2, &["sh", "-c", stubborn], &json!({}));
@@ -244,7 +262,10 @@ fn a_client_that_vanishes_takes_its_tools_along() {
             } else {
                 drop(client);
             }
-            wait_for(|| processes_with(&mark).is_empty(), &format!("the tools to go ({transport:?})"));
+            wait_for(
+                || processes_with(&mark).is_empty(),
+                &format!("the tools to go ({transport:?})"),
+            );
             std::fs::remove_file(ready).unwrap();
             sidecar.serves_others();
         }
@@ -273,15 +294,36 @@ fn tools_get_a_clean_environment_and_nothing_of_the_servers() {
     for transport in TRANSPORTS {
         let sidecar = Sidecar::with_env(
             transport,
-            &["--pass-env", "PASSED,ALSO", "--pass-env", "THIRD", "--pass-env", "ABSENT"],
-            &[("PASSED", "1"), ("ALSO", "2"), ("THIRD", "3"), ("NOT", "4"), ("LANG", "C"), ("TERM", "dumb")],
+            &[
+                "--pass-env",
+                "PASSED,ALSO",
+                "--pass-env",
+                "THIRD",
+                "--pass-env",
+                "ABSENT",
+            ],
+            &[
+                ("PASSED", "1"),
+                ("ALSO", "2"),
+                ("THIRD", "3"),
+                ("NOT", "4"),
+                ("LANG", "C"),
+                ("TERM", "dumb"),
+            ],
         );
         let mut client = sidecar.modern();
         client.start(1, &["env"], &json!({"env": {"OWN": "5", "TERM": "xterm"}}));
         let ran = client.result(1);
-        let mut names: Vec<_> = ran.out().lines().map(|line| line.split('=').next().unwrap().to_owned()).collect();
+        let mut names: Vec<_> = ran
+            .out()
+            .lines()
+            .map(|line| line.split('=').next().unwrap().to_owned())
+            .collect();
         names.sort();
-        assert_eq!(names, ["ALSO", "HOME", "LANG", "OWN", "PASSED", "PATH", "TERM", "THIRD"]);
+        assert_eq!(
+            names,
+            ["ALSO", "HOME", "LANG", "OWN", "PASSED", "PATH", "TERM", "THIRD"]
+        );
         assert!(ran.out().contains("TERM=xterm\n"));
         // Descriptors: the three standard ones and the one that lists them.
         let ran = client.run(2, &["sh", "-c", "ls -l /proc/self/fd; readlink /proc/self/fd/0"]);

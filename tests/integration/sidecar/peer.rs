@@ -3,6 +3,7 @@
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
@@ -117,7 +118,9 @@ impl Server {
 
     /// How many descriptors it has.
     pub fn descriptors(&self) -> usize {
-        std::fs::read_dir(format!("/proc/{}/fd", self.child.id())).unwrap().count()
+        std::fs::read_dir(format!("/proc/{}/fd", self.child.id()))
+            .unwrap()
+            .count()
     }
 }
 
@@ -144,12 +147,17 @@ impl Sidecar {
             std::fs::create_dir_all(place.path().join(folder)).unwrap();
         }
         std::fs::write(place.path().join("outside/kept"), "kept").unwrap();
-        std::fs::write(place.path().join("token"), "the token\n").unwrap();
+        std::fs::write(place.path().join("token"), "open sesame\n").unwrap();
+        let owner = std::fs::Permissions::from_mode(0o600);
+        std::fs::set_permissions(place.path().join("token"), owner).unwrap();
         let mut sidecar = Self {
             place,
             transport,
             args: args.iter().map(ToString::to_string).collect(),
-            envs: envs.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect(),
+            envs: envs
+                .iter()
+                .map(|(name, value)| (name.to_string(), value.to_string()))
+                .collect(),
             server: None,
         };
         if transport != Transport::Stdio {
@@ -235,7 +243,7 @@ impl Sidecar {
             handshake["capabilities"] = json!(capabilities);
         }
         if self.transport == Transport::Tcp {
-            handshake["token"] = json!("the token");
+            handshake["token"] = json!("open sesame");
         }
         handshake
     }
@@ -282,7 +290,14 @@ impl Sidecar {
     }
 }
 
-pub const ALL: [&str; 6] = ["request_id", "exec_stream", "exec_control", "keepalive", "fs_stat", "fs_raw"];
+pub const ALL: [&str; 6] = [
+    "request_id",
+    "exec_stream",
+    "exec_control",
+    "keepalive",
+    "fs_stat",
+    "fs_raw",
+];
 
 enum Way {
     Unix(UnixStream),
@@ -350,7 +365,10 @@ impl Client {
     /// Sends a line.
     #[track_caller]
     pub fn say(&mut self, line: &Value) {
-        assert!(self.send(format!("{line}\n").as_bytes()), "the server takes no more: {line}");
+        assert!(
+            self.send(format!("{line}\n").as_bytes()),
+            "the server takes no more: {line}"
+        );
     }
 
     /// Says no more, and still listens.
@@ -395,6 +413,22 @@ impl Client {
                 Some(true) => {}
                 Some(false) if self.buffer.is_empty() => return None,
                 Some(false) => panic!("a line is cut off: {:?}", String::from_utf8_lossy(&self.buffer)),
+                None => panic!("nothing comes"),
+            }
+        }
+    }
+
+    /// As [`Self::line`], of whatever bytes, also cut off ones.
+    pub fn line_lossy(&mut self) -> Option<Vec<u8>> {
+        loop {
+            if let Some(at) = self.buffer.iter().position(|byte| *byte == b'\n') {
+                let rest = self.buffer.split_off(at + 1);
+                return Some(std::mem::replace(&mut self.buffer, rest));
+            }
+            match self.more(PATIENCE) {
+                Some(true) => {}
+                Some(false) if self.buffer.is_empty() => return None,
+                Some(false) => return Some(std::mem::take(&mut self.buffer)),
                 None => panic!("nothing comes"),
             }
         }

@@ -125,8 +125,10 @@ fn a_reader_slower_than_the_tool_holds_it_up_and_misses_nothing() {
 fn a_client_that_never_reads_stops_its_own_tool_and_nothing_else() {
     let sidecar = Sidecar::new(Transport::Unix);
     let mut client = sidecar.modern();
-    client.say(&json!({"op": "exec", "session_id": "s", "guest_cwd": "/workspace", "id": 1, "env": {}, "argv":
-        ["sh", "-c", "touch started; yes; touch ended"]}));
+    client.say(
+        &json!({"op": "exec", "session_id": "s", "guest_cwd": "/workspace", "id": 1, "env": {}, "argv":
+        ["sh", "-c", "touch started; yes; touch ended"]}),
+    );
     let mut silent = sidecar.modern();
     let before = sidecar.server().kib("VmRSS:");
     // It does not even listen.
@@ -149,7 +151,10 @@ fn a_client_that_never_reads_stops_its_own_tool_and_nothing_else() {
             dropped += heard.line["dropped"].as_u64().unwrap_or(0);
             break;
         }
-        assert!(heard.raw.chunks(2).all(|line| line == b"y\n"), "what comes is whole up to the gap");
+        assert!(
+            heard.raw.chunks(2).all(|line| line == b"y\n"),
+            "what comes is whole up to the gap"
+        );
     }
     let _ = dropped;
 }
@@ -179,9 +184,15 @@ fn a_tool_that_closes_its_output_and_goes_on_is_waited_for() {
     let ran = client.run(1, &["sh", "-c", script]);
     assert!(sidecar.staging().join("ended").exists());
     assert_eq!((ran.out().as_str(), ran.stderr.as_slice()), ("out\n", &b"err\n"[..]));
-    assert_eq!((&ran.result["exit_code"], &ran.result["leaked"]), (&json!(6), &json!(false)));
+    assert_eq!(
+        (&ran.result["exit_code"], &ran.result["leaked"]),
+        (&json!(6), &json!(false))
+    );
     let result = sidecar.version1().exec(&["sh", "-c", script]);
-    assert_eq!((&result["exit_code"], &result["stdout_base64"]), (&json!(6), &json!("b3V0Cg==")));
+    assert_eq!(
+        (&result["exit_code"], &result["stdout_base64"]),
+        (&json!(6), &json!("b3V0Cg=="))
+    );
 }
 
 #[test]
@@ -189,7 +200,11 @@ fn raw_bytes_of_a_file_of_any_size_go_there_and_back() {
     let sidecar = Sidecar::new(Transport::Unix);
     let mut client = sidecar.modern();
     let size = 40_000_000_u64;
-    client.start(1, &["sh", "-c", &format!("seq -f 'o%014.0f' {} > big", size / 16)], &json!({}));
+    client.start(
+        1,
+        &["sh", "-c", &format!("seq -f 'o%014.0f' {} > big", size / 16)],
+        &json!({}),
+    );
     client.result(1);
     client.say(&json!({
         "op": "guest_fs", "session_id": "s", "operation": "read_file", "guest_path": "/workspace/big", "raw": true, "id": 2
@@ -202,7 +217,10 @@ fn raw_bytes_of_a_file_of_any_size_go_there_and_back() {
     loop {
         let heard = client.hear();
         if heard.line["op"] != "fs_data" {
-            assert_eq!((&heard.line["op"], &heard.line["stat"]["size"]), (&json!("guest_fs_ok"), &json!(size)));
+            assert_eq!(
+                (&heard.line["op"], &heard.line["stat"]["size"]),
+                (&json!("guest_fs_ok"), &json!(size))
+            );
             break;
         }
         checker.take(&heard.raw);

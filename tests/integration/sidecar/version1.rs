@@ -49,11 +49,17 @@ fn the_published_client_is_served_as_ever() {
     let done = json!({"op": "guest_fs_ok", "session_id": id});
     assert_eq!(fs("mkdir", "/workspace/hello/src", None), done);
     assert_eq!(fs("write_file", "/workspace/hello/src/a", Some("YQ==")), done);
-    assert_eq!(fs("read_file", "/workspace/hello/src/a", None)["content_base64"], "YQ==");
+    assert_eq!(
+        fs("read_file", "/workspace/hello/src/a", None)["content_base64"],
+        "YQ=="
+    );
     assert_eq!(fs("list_dir", "/workspace/hello", None)["names"], json!(["src"]));
     assert_eq!(fs("remove", "/workspace/hello", None), done);
     let reply = fs("read_file", "/workspace/hello", None);
-    assert_eq!((&reply["op"], &reply["code"]), (&json!("guest_fs_error"), &json!("not_found")));
+    assert_eq!(
+        (&reply["op"], &reply["code"]),
+        (&json!("guest_fs_error"), &json!("not_found"))
+    );
     let mut exec = |argv: Value, timeout: Value| {
         ask(json!({
             "op": "exec", "session_id": id, "guest_cwd": "/workspace", "argv": argv, "env": {}, "timeout_ms": timeout
@@ -83,7 +89,11 @@ fn a_client_that_asks_for_nothing_is_told_nothing_more_however_long_a_tool_runs_
         let sidecar = Sidecar::new(transport);
         let mut client = sidecar.version1();
         client.hears_nothing();
-        client.say(&super::peer::exec(&["sh", "-c", "for i in 1 2 3 4; do echo $i; echo $i >&2; sleep 0.1; done"]));
+        client.say(&super::peer::exec(&[
+            "sh",
+            "-c",
+            "for i in 1 2 3 4; do echo $i; echo $i >&2; sleep 0.1; done",
+        ]));
         let result = client.hears("exec_result");
         assert_eq!(result["stdout_base64"], "MQoyCjMKNAo=");
         client.hears_nothing();
@@ -118,7 +128,10 @@ fn a_script_that_says_everything_at_once_and_ends_gets_all_its_replies() {
         client.say(&json!({"op": "session_shutdown", "session_id": "s", "stop_vm": false}));
         client.end_input();
         let result = client.hears("exec_result");
-        assert_eq!((&result["exit_code"], &result["stdout_base64"]), (&json!(4), &json!("bGF0ZQo=")));
+        assert_eq!(
+            (&result["exit_code"], &result["stdout_base64"]),
+            (&json!(4), &json!("bGF0ZQo="))
+        );
         client.hears("shutdown_ok");
         client.hears_the_end();
     }
@@ -140,7 +153,10 @@ fn a_whole_file_of_many_megabytes_goes_there_and_back_in_one_line() {
         .set_len(25 << 20)
         .unwrap();
     let refused = client.fs("read_file", "/workspace/larger", &json!({}));
-    assert_eq!((&refused["op"], &refused["code"]), (&json!("guest_fs_error"), &json!("io_error")));
+    assert_eq!(
+        (&refused["op"], &refused["code"]),
+        (&json!("guest_fs_error"), &json!("io_error"))
+    );
     assert!(refused["message"].as_str().unwrap().contains("--max-line"), "{refused}");
     assert_eq!(client.exec(&["true"])["exit_code"], 0);
     let peak = sidecar.server().kib("VmHWM:");
