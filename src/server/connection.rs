@@ -25,6 +25,8 @@ const HANDSHAKE: Duration = Duration::from_secs(10);
 const RAW: Duration = Duration::from_secs(60);
 /// How long the end of a connection waits for a client that does not read.
 const LAST_WAIT: Duration = Duration::from_secs(2);
+/// The same when the server itself ends.
+const SHORT_WAIT: Duration = Duration::from_millis(200);
 /// How long tools may take to end that are killed.
 const KILLED: Duration = Duration::from_secs(20);
 
@@ -164,7 +166,7 @@ impl Connection {
             );
         }
         if end != End::Gone && self.last_words(end) {
-            self.peer.part(LAST_WAIT);
+            self.peer.part(if self.is_closing() { SHORT_WAIT } else { LAST_WAIT });
         }
         self.outbox.close();
         self.peer.shut();
@@ -218,10 +220,9 @@ struct Reader<'a> {
 
 impl Reader<'_> {
     fn read(&mut self) -> End {
-        let connection = self.connection;
         loop {
-            if connection.is_closing() && connection.execs.unfinished() == 0 {
-                return End::Done;
+            if let Some(end) = self.told_to_end() {
+                return end;
             }
             let next = match self.incoming.line() {
                 Ok(Some(line)) => {
@@ -236,13 +237,27 @@ impl Reader<'_> {
                     None => continue,
                 },
             };
-            if connection.is_closing() && connection.execs.unfinished() == 0 {
-                return End::Done;
+            if let Some(end) = self.told_to_end() {
+                return end;
             }
             if let Some(end) = self.handle(next) {
                 return end;
             }
         }
+    }
+
+    /// Whether the server has no more time for this client.
+    fn told_to_end(&self) -> Option<End> {
+        let connection = self.connection;
+        if !connection.is_closing() || connection.execs.unfinished() > 0 {
+            return None;
+        }
+        // To one that has not even greeted there is nothing to say.
+        Some(if self.requests.is_greeted() {
+            End::Done
+        } else {
+            End::Gone
+        })
     }
 
     fn handle(&mut self, next: Result<Addressed<Request>, Fault>) -> Option<End> {

@@ -312,7 +312,7 @@ mod tests {
         symlink("../kept", temp.path().join("tree/link2")).unwrap();
         let closed = temp.path().join("tree/closed");
         fs::create_dir_all(closed.join("x")).unwrap();
-        fs::set_permissions(&closed, fs::Permissions::from_mode(0)).unwrap();
+        fs::set_permissions(&closed, fs::Permissions::from_mode(0o0)).unwrap();
         for wide in 0..3000 {
             fs::write(temp.path().join(format!("tree/file{wide}")), "").unwrap();
         }

@@ -227,7 +227,7 @@ fn send(sidecar: &Sidecar, client: &mut Client, item: &Value, is_bare: bool) {
             } else {
                 let mut line = item.clone();
                 if line["op"] == "handshake" && sidecar.transport == Transport::Tcp && !is_bare {
-                    line["token"] = json!("the token");
+                    line["token"] = json!("open sesame");
                 }
                 format!("{}\n", fill(&line.to_string())).into_bytes()
             }

@@ -2,13 +2,15 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -145,7 +147,9 @@ impl Sidecar {
             std::fs::create_dir_all(place.path().join(folder)).unwrap();
         }
         std::fs::write(place.path().join("outside/kept"), "kept").unwrap();
-        std::fs::write(place.path().join("token"), "the token\n").unwrap();
+        std::fs::write(place.path().join("token"), "open sesame\n").unwrap();
+        let owner = std::fs::Permissions::from_mode(0o600);
+        std::fs::set_permissions(place.path().join("token"), owner).unwrap();
         let mut sidecar = Self {
             place,
             transport,
@@ -239,7 +243,7 @@ impl Sidecar {
             handshake["capabilities"] = json!(capabilities);
         }
         if self.transport == Transport::Tcp {
-            handshake["token"] = json!("the token");
+            handshake["token"] = json!("open sesame");
         }
         handshake
     }
@@ -301,12 +305,10 @@ enum Way {
     Stdio(Option<ChildStdin>),
 }
 
-/// One client. What comes is read by a thread of its own, once something is waited for.
+/// One client. It reads only while something is waited for.
 pub struct Client {
     way: Way,
-    /// Where it reads from, as long as it has not begun to.
-    source: Option<Box<dyn Read + Send>>,
-    chunks: Option<Receiver<Vec<u8>>>,
+    source: OwnedFd,
     buffer: Vec<u8>,
     ended: bool,
     /// Over stdio the server is the client's own.
@@ -321,11 +323,10 @@ pub struct Heard {
 }
 
 impl Client {
-    fn new(way: Way, source: Box<dyn Read + Send>) -> Self {
+    fn new(way: Way, source: OwnedFd) -> Self {
         Self {
             way,
-            source: Some(source),
-            chunks: None,
+            source,
             buffer: Vec::new(),
             ended: false,
             server: None,
@@ -334,18 +335,18 @@ impl Client {
 
     pub fn unix(stream: UnixStream) -> Self {
         let source = stream.try_clone().unwrap();
-        Self::new(Way::Unix(stream), Box::new(source))
+        Self::new(Way::Unix(stream), source.into())
     }
 
     pub fn tcp(stream: TcpStream) -> Self {
         let source = stream.try_clone().unwrap();
-        Self::new(Way::Tcp(stream), Box::new(source))
+        Self::new(Way::Tcp(stream), source.into())
     }
 
     pub fn stdio(mut server: Server) -> Self {
         let input = server.child.stdin.take();
         let output = server.child.stdout.take().unwrap();
-        let mut client = Self::new(Way::Stdio(input), Box::new(output));
+        let mut client = Self::new(Way::Stdio(input), output.into());
         client.server = Some(server);
         client
     }
@@ -379,27 +380,22 @@ impl Client {
         }
     }
 
-    /// The next bytes; none at the end. `Err` when nothing comes in time.
-    fn more(&mut self, patience: Duration) -> Result<bool, RecvTimeoutError> {
+    /// Whether more came; none when nothing comes in time.
+    fn more(&mut self, patience: Duration) -> Option<bool> {
         if self.ended {
-            return Ok(false);
+            return Some(false);
         }
-        if let Some(source) = self.source.take() {
-            let (sender, chunks) = channel();
-            std::thread::spawn(move || listen(source, &sender));
-            self.chunks = Some(chunks);
+        let mut watched = [PollFd::new(&self.source, PollFlags::IN)];
+        let limit = Timespec::try_from(patience).unwrap();
+        if poll(&mut watched, Some(&limit)).unwrap() == 0 {
+            return None;
         }
-        match self.chunks.as_ref().unwrap().recv_timeout(patience) {
-            Ok(chunk) => {
-                self.buffer.extend(chunk);
-                Ok(true)
-            }
-            Err(RecvTimeoutError::Disconnected) => {
-                self.ended = true;
-                Ok(false)
-            }
-            Err(timeout) => Err(timeout),
-        }
+        let mut chunk = [0; 64 * 1024];
+        // A reset is an end, too.
+        let length = rustix::io::read(&self.source, &mut chunk).unwrap_or(0);
+        self.buffer.extend(&chunk[..length]);
+        self.ended = length == 0;
+        Some(length > 0)
     }
 
     /// The next line; none at the end of the connection.
@@ -414,10 +410,26 @@ impl Client {
             }
             scanned = self.buffer.len();
             match self.more(PATIENCE) {
-                Ok(true) => {}
-                Ok(false) if self.buffer.is_empty() => return None,
-                Ok(false) => panic!("a line is cut off: {:?}", String::from_utf8_lossy(&self.buffer)),
-                Err(_) => panic!("nothing comes"),
+                Some(true) => {}
+                Some(false) if self.buffer.is_empty() => return None,
+                Some(false) => panic!("a line is cut off: {:?}", String::from_utf8_lossy(&self.buffer)),
+                None => panic!("nothing comes"),
+            }
+        }
+    }
+
+    /// As [`Self::line`], of whatever bytes, also cut off ones.
+    pub fn line_lossy(&mut self) -> Option<Vec<u8>> {
+        loop {
+            if let Some(at) = self.buffer.iter().position(|byte| *byte == b'\n') {
+                let rest = self.buffer.split_off(at + 1);
+                return Some(std::mem::replace(&mut self.buffer, rest));
+            }
+            match self.more(PATIENCE) {
+                Some(true) => {}
+                Some(false) if self.buffer.is_empty() => return None,
+                Some(false) => return Some(std::mem::take(&mut self.buffer)),
+                None => panic!("nothing comes"),
             }
         }
     }
@@ -431,7 +443,7 @@ impl Client {
         let length = if framed { line["len"].as_u64().unwrap() } else { 0 };
         let length = usize::try_from(length).unwrap();
         while self.buffer.len() < length {
-            assert!(self.more(PATIENCE).unwrap(), "raw bytes are cut off");
+            assert_eq!(self.more(PATIENCE), Some(true), "raw bytes are cut off");
         }
         let rest = self.buffer.split_off(length);
         let raw = std::mem::replace(&mut self.buffer, rest);
@@ -469,14 +481,9 @@ impl Client {
     #[track_caller]
     pub fn hears_nothing(&mut self) {
         assert!(self.buffer.is_empty(), "{:?}", String::from_utf8_lossy(&self.buffer));
-        if let Ok(true) = self.more(Duration::from_millis(60)) {
+        if let Some(true) = self.more(Duration::from_millis(60)) {
             panic!("it was told {:?}", String::from_utf8_lossy(&self.buffer));
         }
-    }
-
-    /// Reads nothing more, not even to drop it.
-    pub fn is_listening(&self) -> bool {
-        self.source.is_none()
     }
 
     /// Says a request of version 1 and gives its reply.
@@ -556,34 +563,6 @@ impl Client {
     #[track_caller]
     pub fn server_ends(&mut self) -> Option<i32> {
         self.server.as_mut().unwrap().end()
-    }
-}
-
-impl Drop for Client {
-    /// The thread that listens has a descriptor of its own.
-    fn drop(&mut self) {
-        let _ = match &self.way {
-            Way::Unix(stream) => stream.shutdown(Shutdown::Both),
-            Way::Tcp(stream) => stream.shutdown(Shutdown::Both),
-            Way::Stdio(_) => Ok(()),
-        };
-    }
-}
-
-fn listen(mut source: Box<dyn Read + Send>, chunks: &Sender<Vec<u8>>) {
-    let mut chunk = vec![0; 64 * 1024];
-    loop {
-        match source.read(&mut chunk) {
-            Ok(0) => return,
-            Ok(length) => {
-                if chunks.send(chunk[..length].to_vec()).is_err() {
-                    return;
-                }
-            }
-            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-            // A reset is an end, too.
-            Err(_) => return,
-        }
     }
 }
 
