@@ -35,6 +35,7 @@ pub mod config;
 pub mod event;
 pub mod exit;
 pub mod guest_fs;
+pub mod mask;
 pub mod plan;
 pub mod process;
 mod quote;
