@@ -18,6 +18,7 @@ pub use error::PlanError;
 pub use facts::{Facts, own_roots, workspace_key};
 pub use resolve::{Selection, require_tools, resolve, resolve_exec};
 pub use types::{
-    Backend, HostAccess, HostPlan, Places, Plan, Require, Retries, Strategy, ToolPlan, When, WorkspaceMode, WriteBack,
+    Backend, HostAccess, HostPlan, Places, Plan, Require, Retries, SecretPlan, SecretSource, Strategy, ToolPlan, When,
+    WorkspaceMode, WriteBack,
 };
 pub use vm_config::VmConfig;
