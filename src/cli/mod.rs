@@ -17,6 +17,7 @@ mod reporters;
 mod results;
 mod run;
 mod schema;
+mod secrets;
 mod setup_args;
 mod sidecar;
 

@@ -9,7 +9,7 @@ use crate::exit::{End, ExitCodePolicy};
 use crate::plan::{Backend, Plan, Require, Strategy, require_tools};
 use crate::process::{Cancel, Stdin, forward_to};
 use crate::report::{JsonReporter, Pipe, last_line};
-use crate::runner::{Runner, Setup};
+use crate::runner::{Runner, Secrets, Setup};
 use crate::session;
 use crate::workspace::results;
 
@@ -18,6 +18,7 @@ use super::context::{Loading, plan_error};
 use super::end::{CliError, say_line};
 use super::nested::{Nesting, nesting};
 use super::reporters::{event_log, leave_out, pipe, reporters};
+use super::secrets;
 
 pub(super) fn run(command: &Run) -> u8 {
     let plan = || {
@@ -43,22 +44,29 @@ pub(super) fn exec(command: &Exec) -> u8 {
 fn start(reports: &Reports, stdin: Stdin, plan: impl FnOnce() -> Result<Plan, CliError>) -> Result<u8, CliError> {
     let cancel = Cancel::new();
     let mut plan = plan()?;
+    let secrets = secrets::read(&mut plan)?;
+    let mask = secrets.mask().clone();
+    pass(reports, stdin, &mut plan, secrets, cancel).map_err(|error| error.hiding(&mask))
+}
+
+/// The run itself, once it is known what it is.
+fn pass(reports: &Reports, stdin: Stdin, plan: &mut Plan, secrets: Secrets, cancel: Cancel) -> Result<u8, CliError> {
     let log = event_log(reports)?;
-    leave_out(&mut plan, reports);
+    leave_out(plan, reports);
     // From here on a signal is a wish that somebody looks at; before, it just ends the process.
     let _signals = forward_to(cancel.clone())
         .context("cannot listen for signals")
         .map_err(|error| CliError::new(End::Internal, error))?;
-    let setup = setup(&mut plan, stdin)?;
-    let mut session = session::open(&plan).map_err(|error| CliError::new(error.end(None), error))?;
+    let setup = setup(plan, stdin, secrets)?;
+    let mut session = session::open(plan).map_err(|error| CliError::new(error.end(None), error))?;
     let mut sink = reporters(reports.output, log, stdin, &cancel);
-    let outcome = Runner::run(&plan, setup, session.as_mut(), &mut sink, cancel);
+    let outcome = Runner::run(plan, setup, session.as_mut(), &mut sink, cancel);
     Ok(outcome.end.code(plan.exit_code))
 }
 
 /// What the run gets besides the plan. Inside the view of another run of the workspace it takes
 /// no lock and makes no view.
-fn setup(plan: &mut Plan, stdin: Stdin) -> Result<Setup, CliError> {
+fn setup(plan: &mut Plan, stdin: Stdin, secrets: Secrets) -> Result<Setup, CliError> {
     let nesting = nesting(plan);
     if nesting == Nesting::Beside {
         let why = anyhow!(
@@ -78,6 +86,7 @@ fn setup(plan: &mut Plan, stdin: Stdin) -> Result<Setup, CliError> {
     Ok(Setup {
         run_id: results::time_name(|_| false),
         env: std::env::vars_os().collect(),
+        secrets,
         stdin,
         lock: !inside,
     })

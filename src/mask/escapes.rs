@@ -8,7 +8,7 @@ type Notation = fn(&[u8]) -> Vec<u8>;
 
 /// The value in each notation.
 pub(super) fn forms(value: &[u8]) -> Vec<Vec<u8>> {
-    let plain: [Notation; 12] = [
+    let plain: [Notation; 8] = [
         // A terminal writes the end of a line so, and so do text files of Windows.
         |value| replaced(value, |byte| (byte == b'\n').then_some("\r\n")),
         // In single quotes of a shell, and as Python's shlex quotes.
@@ -20,16 +20,13 @@ pub(super) fn forms(value: &[u8]) -> Vec<Vec<u8>> {
         |value| backslashed(value, b" \t'\"\\|&;()<>!{}*[]?^$`,"),
         |value| backslashed(value, b" \t'\"\\|&;()<>!{}*[]?^$`,~#=:%@+"),
         ansi_c,
-        |value| markup(value, |byte| (byte == b'"').then_some("&quot;")),
-        |value| markup(value, |_| None),
-        |value| markup(value, quotes_by_name),
-        |value| markup(value, quotes_by_number),
         // As JSON shows bytes that are no text, and devshell command lines.
         |value| String::from_utf8_lossy(value).into_owned().into_bytes(),
     ];
     let mut forms: Vec<Vec<u8>> = plain.iter().map(|notation| notation(value)).collect();
     forms.extend(json(value));
     forms.extend(url(value));
+    forms.extend(markup(value));
     forms
 }
 
@@ -72,30 +69,24 @@ fn ansi_c(value: &[u8]) -> Vec<u8> {
     out.into_bytes()
 }
 
-/// In XML and HTML.
-fn markup(value: &[u8], quote: fn(u8) -> Option<&'static str>) -> Vec<u8> {
-    replaced(value, |byte| match byte {
-        b'&' => Some("&amp;"),
-        b'<' => Some("&lt;"),
-        b'>' => Some("&gt;"),
-        byte => quote(byte),
-    })
-}
-
-fn quotes_by_name(byte: u8) -> Option<&'static str> {
-    match byte {
-        b'"' => Some("&quot;"),
-        b'\'' => Some("&apos;"),
-        _ => None,
+/// In XML and HTML. What must be written otherwise is; of the rest every program has its own mind.
+fn markup(value: &[u8]) -> Vec<Vec<u8>> {
+    let mut forms = Vec::new();
+    for greater in [">", "&gt;"] {
+        for double in ["\"", "&quot;", "&#34;"] {
+            for single in ["'", "&apos;", "&#39;", "&#x27;"] {
+                forms.push(replaced(value, |byte| match byte {
+                    b'&' => Some("&amp;"),
+                    b'<' => Some("&lt;"),
+                    b'>' => Some(greater),
+                    b'"' => Some(double),
+                    b'\'' => Some(single),
+                    _ => None,
+                }));
+            }
+        }
     }
-}
-
-fn quotes_by_number(byte: u8) -> Option<&'static str> {
-    match byte {
-        b'"' => Some("&#34;"),
-        b'\'' => Some("&#39;"),
-        _ => None,
-    }
+    forms
 }
 
 /// In a string of JSON: with no more escapes than must be, as Python writes it (ASCII only), as Go
@@ -182,6 +173,7 @@ mod tests {
         has("a\nb", "a\r\nb");
         has("<a&'b\">", "&lt;a&amp;&#39;b&#34;&gt;");
         has("<a&'b\">", "&lt;a&amp;'b\"&gt;");
+        has("<a&'b\">", "&lt;a&amp;&#x27;b&quot;&gt;");
         has("a\"b\\c\n", "a\\\"b\\\\c\\n");
         has("é𝄞", "\\u00e9\\ud834\\udd1e");
         has("a&b/c", "a\\u0026b/c");

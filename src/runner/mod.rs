@@ -9,9 +9,11 @@ mod outcome;
 mod output;
 mod retries;
 mod run;
+mod secrets;
 mod tools;
 
 pub(crate) use outcome::chain;
 pub use outcome::{Failure, Outcome};
 pub(crate) use run::lock_end;
 pub use run::{Runner, Setup};
+pub use secrets::Secrets;

@@ -1,6 +1,7 @@
 //! How a run ended.
 
 use crate::exit::End;
+use crate::mask::Mask;
 use crate::process::ToolExit;
 
 /// How a run ended: what the exit code and the last line are made of.
@@ -28,6 +29,15 @@ impl Outcome {
             tool,
             message,
             kept,
+        }
+    }
+}
+
+impl Outcome {
+    /// Hides the values of secrets, as the events do.
+    pub(super) fn hide(&mut self, mask: &Mask) {
+        for text in [&mut self.tool, &mut self.message].into_iter().flatten() {
+            *text = mask.text(text).into_owned();
         }
     }
 }

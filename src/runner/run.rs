@@ -12,6 +12,7 @@ use crate::vfs::{Vfs, VfsPath};
 use crate::workspace::{self, Holder, LockError, Rules, WorkspaceLock};
 
 use super::outcome::{Failure, Outcome};
+use super::secrets::Secrets;
 
 /// What a run gets from its caller besides the plan.
 #[derive(Debug, Clone)]
@@ -20,6 +21,8 @@ pub struct Setup {
     pub run_id: String,
     /// The caller's environment, of which the plan says what reaches the tools.
     pub env: Vec<(OsString, OsString)>,
+    /// The values of those secrets of the plan that a tool of this run gets.
+    pub secrets: Secrets,
     /// What the tools read.
     pub stdin: Stdin,
     /// Whether the workspace's lock is taken; not by a run inside another run's view.
@@ -58,7 +61,8 @@ impl<'a> Runner<'a> {
         sink: &'a mut dyn EventSink,
         cancel: Cancel,
     ) -> Outcome {
-        let mut emitter = Emitter::new(sink);
+        let mask = setup.secrets.mask().clone();
+        let mut emitter = Emitter::new(sink).hiding(mask.clone());
         emitter.emit(EventBody::RunStarted {
             run_id: setup.run_id.clone(),
             workspace: plan.workspace.display().to_string(),
@@ -73,7 +77,7 @@ impl<'a> Runner<'a> {
         for warning in &plan.warnings {
             emitter.warn(warning.clone());
         }
-        let outcome = match open(plan, &setup, &mut emitter, &cancel) {
+        let mut outcome = match open(plan, &setup, &mut emitter, &cancel) {
             Err(failure) => Outcome::of(Some(failure), None),
             Ok((lock, vfs, rules)) => {
                 let root = vfs.workspace();
@@ -98,6 +102,7 @@ impl<'a> Runner<'a> {
                 Outcome::of(runner.failure, kept)
             }
         };
+        outcome.hide(&mask);
         emitter.emit(EventBody::RunFinished {
             class: outcome.end.class(),
             exit_code: outcome.end.code(plan.exit_code),

@@ -14,6 +14,7 @@ use super::outcome::Failure;
 use super::output::{Recent, Tails};
 use super::retries::is_worth_a_retry;
 use super::run::Runner;
+use super::secrets::MaskedOutput;
 
 /// How many messages may wait: with chunks of 64 KiB a few MiB, then the tool waits.
 const WAITING_MESSAGES: usize = 32;
@@ -77,7 +78,8 @@ impl Runner<'_> {
             ));
         }
         if let Some(name) = &when.env {
-            let set = tool_environment(tool, &self.setup.env)
+            let set = self
+                .environment(tool)
                 .iter()
                 .any(|(key, value)| key == name.as_str() && !value.is_empty());
             if !set {
@@ -176,8 +178,15 @@ impl Runner<'_> {
         }
     }
 
-    fn command(&self, tool: &ToolPlan, cwd: VfsPath) -> ToolCommand {
+    /// What reaches a tool, its secrets included.
+    fn environment(&self, tool: &ToolPlan) -> Vec<(OsString, OsString)> {
         let mut env = tool_environment(tool, &self.setup.env);
+        self.setup.secrets.add_to(&mut env, &tool.secrets);
+        env
+    }
+
+    fn command(&self, tool: &ToolPlan, cwd: VfsPath) -> ToolCommand {
+        let mut env = self.environment(tool);
         env.retain(|(name, _)| name != "DEVSHELL_RUN_ID");
         // The key tells a devshell inside whether it is in the same workspace.
         let id = format!("{}/{}", self.plan.places.key, self.setup.run_id);
@@ -214,7 +223,8 @@ impl Runner<'_> {
                 // One closure at a time may hold the emitter, so output and stages share a cell.
                 let emitter = std::cell::RefCell::new(&mut self.emitter);
                 let mut tails = Tails::default();
-                let mut output = |stream: Stream, bytes: Vec<u8>| {
+                let mut masked = MaskedOutput::new(self.setup.secrets.mask());
+                let mut hand_on = |stream: Stream, bytes: Vec<u8>| {
                     if stream == Stream::Stderr {
                         recent.push(&bytes);
                     }
@@ -234,8 +244,13 @@ impl Runner<'_> {
                         self.cancel.stop();
                     }
                 };
+                // Before everything else: neither the last bytes nor the events may hold a secret.
+                let mut output = |stream: Stream, bytes: Vec<u8>| hand_on(stream, masked.push(stream, bytes));
                 let mut stage = |stage: Stage| emitter.borrow_mut().warn(words(&tool.name, &stage));
                 let end = supervise(running, &messages, &limits, &self.cancel, &mut output, &mut stage);
+                for (stream, bytes) in masked.rest() {
+                    hand_on(stream, bytes);
+                }
                 for (stream, bytes) in tails.rest() {
                     self.emitter.emit(EventBody::ToolOutput {
                         tool: tool.name.clone(),

@@ -20,6 +20,7 @@ mod readme;
 mod retries;
 mod run;
 mod scenarios;
+mod secrets;
 mod setup;
 mod signals;
 mod support;
