@@ -46,7 +46,7 @@ pub(super) fn read(plan: &mut Plan) -> Result<Secrets, CliError> {
         );
         return Err(CliError::new(End::ConfigInvalid, anyhow!(text)));
     }
-    Secrets::new(given, &hidden).map_err(|error| CliError::new(End::ConfigInvalid, error))
+    Ok(Secrets::new(given, &hidden))
 }
 
 /// The value, or why there is none that can be used.

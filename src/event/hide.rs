@@ -201,7 +201,7 @@ mod tests {
 
     #[test]
     fn no_event_says_what_is_to_be_hidden() {
-        let mask = Mask::new([SECRET.as_bytes()]).unwrap();
+        let mask = Mask::new([SECRET.as_bytes()]);
         for body in all() {
             let mut kept = Kept::default();
             Emitter::new(&mut kept).hiding(mask.clone()).emit(body);
@@ -211,7 +211,7 @@ mod tests {
 
     #[test]
     fn output_passes_as_it_is() {
-        let mask = Mask::new([SECRET.as_bytes()]).unwrap();
+        let mask = Mask::new([SECRET.as_bytes()]);
         let mut kept = Kept::default();
         Emitter::new(&mut kept).hiding(mask).emit(EventBody::ToolOutput {
             tool: "t".to_owned(),

@@ -2,25 +2,12 @@
 
 use std::ops::Range;
 
-use aho_corasick::{AhoCorasick, AhoCorasickKind, BuildError, Input, MatchKind};
-
 use super::base64::is_digit;
+use super::patterns::Patterns;
 
 /// The shortest line of digits that a program that writes base64 goes on with in the next line;
 /// 60, 64 and 76 are in use.
 const WRAPPED: usize = 60;
-/// Up to so many bytes of patterns the fastest automaton is not too large.
-const FAST: usize = 8 * 1024;
-
-/// What is searched for.
-pub(super) struct Patterns {
-    automaton: AhoCorasick,
-    /// In order, each once.
-    sorted: Vec<Vec<u8>>,
-    /// Whether a pattern begins with this byte.
-    first: [bool; 256],
-    longest: usize,
-}
 
 /// What is known of a text.
 #[derive(Debug)]
@@ -32,81 +19,30 @@ pub(super) struct Cover {
 }
 
 impl Cover {
+    /// Looks at a text. `digits` is how many digits of base64 stand directly before it.
+    pub(super) fn new(patterns: &Patterns, text: &[u8], digits: usize) -> Self {
+        let mut cover = Self {
+            spans: Vec::new(),
+            live: patterns.live(text),
+        };
+        let Some(joined) = Joined::new(text, digits) else {
+            patterns.found(text).for_each(|span| cover.add(span));
+            return cover;
+        };
+        cover.live = cover.live.min(joined.start_of(patterns.live(&joined.text)));
+        let over_ends = patterns.found(&joined.text).map(|span| joined.original(&span));
+        let mut spans: Vec<_> = patterns.found(text).chain(over_ends).collect();
+        spans.sort_by_key(|span| span.start);
+        spans.into_iter().for_each(|span| cover.add(span));
+        cover
+    }
+
     /// Hides more, which starts behind the start of all others.
     pub(super) fn add(&mut self, span: Range<usize>) {
         match self.spans.last_mut() {
             Some(last) if span.start <= last.end => last.end = last.end.max(span.end),
             _ => self.spans.push(span),
         }
-    }
-}
-
-impl Patterns {
-    /// `sorted`: in order, each once, none of them empty.
-    pub(super) fn new(sorted: Vec<Vec<u8>>) -> Result<Self, BuildError> {
-        let bytes: usize = sorted.iter().map(Vec::len).sum();
-        let kind = if bytes <= FAST {
-            AhoCorasickKind::DFA
-        } else {
-            AhoCorasickKind::ContiguousNFA
-        };
-        let automaton = AhoCorasick::builder()
-            .match_kind(MatchKind::LeftmostLongest)
-            .kind(Some(kind))
-            .build(&sorted)?;
-        let mut first = [false; 256];
-        for pattern in &sorted {
-            first[usize::from(pattern[0])] = true;
-        }
-        Ok(Self {
-            automaton,
-            first,
-            longest: sorted.iter().map(Vec::len).max().unwrap_or(0),
-            sorted,
-        })
-    }
-
-    /// Looks at a text. `digits` is how many digits of base64 stand directly before it.
-    pub(super) fn cover(&self, text: &[u8], digits: usize) -> Cover {
-        let mut cover = Cover {
-            spans: Vec::new(),
-            live: self.live(text),
-        };
-        let Some(joined) = Joined::new(text, digits) else {
-            self.found(text).for_each(|span| cover.add(span));
-            return cover;
-        };
-        cover.live = cover.live.min(joined.start_of(self.live(&joined.text)));
-        let over_ends = self.found(&joined.text).map(|span| joined.original(&span));
-        let mut spans: Vec<_> = self.found(text).chain(over_ends).collect();
-        spans.sort_by_key(|span| span.start);
-        spans.into_iter().for_each(|span| cover.add(span));
-        cover
-    }
-
-    /// What patterns are found: at each place at which any begins the longest one, since the
-    /// shorter ones lie in it.
-    fn found<'t>(&'t self, text: &'t [u8]) -> impl Iterator<Item = Range<usize>> + 't {
-        let mut from = 0;
-        std::iter::from_fn(move || {
-            let found = self.automaton.find(Input::new(text).range(from..))?;
-            from = found.start() + 1;
-            Some(found.range())
-        })
-    }
-
-    /// Where the longest end of a text begins that a pattern goes on from.
-    fn live(&self, text: &[u8]) -> usize {
-        let window = text.len().saturating_sub(self.longest.saturating_sub(1));
-        (window..text.len())
-            .find(|at| self.first[usize::from(text[*at])] && self.goes_on(&text[*at..]))
-            .unwrap_or(text.len())
-    }
-
-    /// Whether a pattern begins so and is longer.
-    fn goes_on(&self, start: &[u8]) -> bool {
-        let at = self.sorted.partition_point(|pattern| pattern.as_slice() <= start);
-        self.sorted.get(at).is_some_and(|pattern| pattern.starts_with(start))
     }
 }
 

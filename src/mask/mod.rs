@@ -9,13 +9,15 @@ mod base64;
 mod cover;
 mod escapes;
 mod forms;
+mod patterns;
 mod stream;
 
 use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
-use cover::Patterns;
+use cover::Cover;
+use patterns::Patterns;
 
 pub use stream::MaskStream;
 
@@ -32,26 +34,15 @@ pub struct Mask {
     patterns: Option<Arc<Patterns>>,
 }
 
-/// The values are more than can be searched for at once.
-#[derive(Debug, thiserror::Error)]
-#[error("the values to hide are too many or too long to be searched for")]
-pub struct MaskError(#[source] aho_corasick::BuildError);
-
 impl Mask {
     /// Hides these values, and each line of those that have several. What is shorter than
     /// [`SHORTEST`] is not hidden.
-    ///
-    /// # Errors
-    /// [`MaskError`] for gigabytes of values.
-    pub fn new<'v>(values: impl IntoIterator<Item = &'v [u8]>) -> Result<Self, MaskError> {
+    #[must_use]
+    pub fn new<'v>(values: impl IntoIterator<Item = &'v [u8]>) -> Self {
         let forms = forms::forms(values);
-        if forms.is_empty() {
-            return Ok(Self::default());
+        Self {
+            patterns: (!forms.is_empty()).then(|| Arc::new(Patterns::new(forms))),
         }
-        let patterns = Patterns::new(forms).map_err(MaskError)?;
-        Ok(Self {
-            patterns: Some(Arc::new(patterns)),
-        })
     }
 
     /// A text without the values.
@@ -60,7 +51,7 @@ impl Mask {
         let Some(patterns) = &self.patterns else {
             return Cow::Borrowed(text);
         };
-        match patterns.cover(text.as_bytes(), 0).spans.as_slice() {
+        match Cover::new(patterns, text.as_bytes(), 0).spans.as_slice() {
             [] => Cow::Borrowed(text),
             spans => Cow::Owned(starred(text, spans)),
         }
@@ -73,7 +64,7 @@ impl Mask {
         let Some(patterns) = &self.patterns else {
             return Cow::Borrowed(text);
         };
-        let mut cover = patterns.cover(text.as_bytes(), 0);
+        let mut cover = Cover::new(patterns, text.as_bytes(), 0);
         if text.len() - cover.live >= SHORTEST {
             cover.add(cover.live..text.len());
         }

@@ -4,7 +4,8 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::STARS;
-use super::cover::{Patterns, count_digits};
+use super::cover::{Cover, count_digits};
+use super::patterns::Patterns;
 
 /// One stream without the values, wherever it is cut.
 ///
@@ -40,7 +41,7 @@ impl MaskStream {
             return bytes;
         };
         let text = self.joined(bytes);
-        let mut cover = patterns.cover(&text, self.digits);
+        let mut cover = Cover::new(&patterns, &text, self.digits);
         let live = cover.live;
         self.include_covered(&mut cover.spans);
         let crossing = cover.spans.iter().find(|span| span.start <= live && live < span.end);
@@ -57,7 +58,7 @@ impl MaskStream {
             return Vec::new();
         };
         let text = std::mem::take(&mut self.held);
-        let mut cover = patterns.cover(&text, self.digits);
+        let mut cover = Cover::new(&patterns, &text, self.digits);
         self.include_covered(&mut cover.spans);
         let end = text.len();
         self.write(text, &cover.spans, end)

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use super::*;
 
 fn mask(values: &[&str]) -> Mask {
-    Mask::new(values.iter().map(|value| value.as_bytes())).unwrap()
+    Mask::new(values.iter().map(|value| value.as_bytes()))
 }
 
 /// Everything in one piece.
@@ -54,7 +54,7 @@ fn without_values_nothing_is_touched() {
     let mut stream = mask.stream();
     assert_eq!(stream.push(b"hunt".to_vec()), b"hunt");
     assert_eq!(stream.finish(), b"");
-    assert!(Mask::new([&b""[..], b"abc", b"\n \n"]).unwrap().patterns.is_none());
+    assert!(Mask::new([&b""[..], b"abc", b"\n \n"]).patterns.is_none());
 }
 
 #[test]
@@ -175,10 +175,10 @@ fn the_beginning_of_a_value_at_the_end_of_a_cut_text_is_hidden() {
 #[test]
 fn a_value_that_is_no_text_is_found_where_it_is_shown_as_text() {
     let value = b"\xffsecret\xfe";
-    let mask = Mask::new([&value[..]]).unwrap();
+    let mask = Mask::new([&value[..]]);
     assert_eq!(whole(&mask, b"a\xffsecret\xfeb"), b"a***b");
     assert_eq!(mask.text(&String::from_utf8_lossy(b"a\xffsecret\xfeb")), "a***b");
-    let inside_of_a_character = Mask::new([&b"\x82\xacabc"[..]]).unwrap();
+    let inside_of_a_character = Mask::new([&b"\x82\xacabc"[..]]);
     assert_eq!(inside_of_a_character.text("€abc"), "\u{fffd}***");
 }
 
@@ -241,7 +241,7 @@ proptest! {
         parts in vec((any::<u8>(), any::<u8>(), vec(any::<u8>(), 0..5)), 0..24),
         cuts in vec(any::<usize>(), 0..40),
     ) {
-        let mask = Mask::new(values.iter().map(Vec::as_slice)).unwrap();
+        let mask = Mask::new(values.iter().map(Vec::as_slice));
         let mut output = Vec::new();
         for (which, choice, before) in &parts {
             output.extend(wrapped(&values[usize::from(*which) % values.len()], *choice, before));
@@ -264,7 +264,7 @@ proptest! {
 
     #[test]
     fn a_text_is_shown_as_a_stream_of_its_bytes_is(values in vec("[^*\0]{4,12}", 1..3), text in "[ab\n]{0,9}", which in 0..3_usize) {
-        let mask = Mask::new(values.iter().map(String::as_bytes)).unwrap();
+        let mask = Mask::new(values.iter().map(String::as_bytes));
         let text = format!("{text}{}{text}", values[which % values.len()]);
         prop_assert_eq!(whole(&mask, text.as_bytes()), mask.text(&text).as_bytes().to_vec());
     }

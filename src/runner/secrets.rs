@@ -4,7 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt as _;
 
 use crate::event::Stream;
-use crate::mask::{Mask, MaskError, MaskStream};
+use crate::mask::{Mask, MaskStream};
 
 /// The secrets of a run. The default is none.
 #[derive(Debug, Clone, Default)]
@@ -21,17 +21,15 @@ struct Secret {
 
 impl Secrets {
     /// Secrets by name, with their values. What else is to be hidden, `hidden`, is given to no tool.
-    ///
-    /// # Errors
-    /// [`MaskError`] for gigabytes of values.
-    pub fn new(given: Vec<(String, OsString)>, hidden: &[OsString]) -> Result<Self, MaskError> {
+    #[must_use]
+    pub fn new(given: Vec<(String, OsString)>, hidden: &[OsString]) -> Self {
         let values = given.iter().map(|(_, value)| value).chain(hidden);
-        let mask = Mask::new(values.map(|value| value.as_bytes()))?;
+        let mask = Mask::new(values.map(|value| value.as_bytes()));
         let given = given.into_iter().map(|(name, value)| Secret { name, value });
-        Ok(Self {
+        Self {
             given: given.collect(),
             mask,
-        })
+        }
     }
 
     /// What hides them.
@@ -94,7 +92,7 @@ mod tests {
     #[test]
     fn a_tool_gets_its_own_secrets_over_what_was_passed() {
         let secrets = [("A", "hunter22"), ("B", "hunter33")].map(|(name, value)| (name.to_owned(), value.into()));
-        let secrets = Secrets::new(secrets.to_vec(), &["hunter44".into()]).unwrap();
+        let secrets = Secrets::new(secrets.to_vec(), &["hunter44".into()]);
         let mut env = vec![("A".into(), "passed".into()), ("C".into(), "c".into())];
         secrets.add_to(&mut env, &["A".to_owned()]);
         assert_eq!(env, [("C".into(), "c".into()), ("A".into(), "hunter22".into())]);

@@ -376,3 +376,10 @@ cwd = "hunter22"
         assert!(!text.contains("hunter22") && !text.contains("aHVudGVyMjI"), "{text}");
     }
 }
+
+#[test]
+fn the_config_of_the_docs_is_valid() {
+    let docs = include_str!("../../docs/secrets.md");
+    let toml = docs.split("```toml\n").nth(1).unwrap().split("```").next().unwrap();
+    Project::new(toml).devshell(&["check"]).code(0);
+}
