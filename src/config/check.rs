@@ -128,7 +128,9 @@ fn of_secrets(config: &Config, origins: &Origins, faulty: &impl Fn(&str) -> bool
             let origin = origins.of(&format!("{path}.{key}")).last();
             origin.map(|origin| origin.place.clone())
         };
-        let Some(source) = PLACES.iter().find_map(|key| place(key)) else {
+        let held = [secret.env.is_some(), secret.file.is_some()];
+        let mut holds = PLACES.iter().zip(held).filter(|(_, held)| *held);
+        let Some(source) = holds.find_map(|(key, _)| place(key)) else {
             let parts = ["env", "file", "tools"].map(|key| format!("{path}.{key}"));
             if !faulty(&path) && !parts.iter().any(|key| faulty(key)) {
                 faults.push(Fault {

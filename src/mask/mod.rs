@@ -66,6 +66,8 @@ impl Mask {
         };
         let mut cover = Cover::new(patterns, text.as_bytes(), 0);
         if text.len() - cover.live >= SHORTEST {
+            // What begins in it lies in it.
+            cover.spans.retain(|span| span.start < cover.live);
             cover.add(cover.live..text.len());
         }
         match cover.spans.as_slice() {

@@ -170,6 +170,8 @@ fn the_beginning_of_a_value_at_the_end_of_a_cut_text_is_hidden() {
     assert_eq!(mask.cut_text("curl -u hunter22 hunt"), "curl -u *** ***");
     assert_eq!(mask.cut_text("curl -u hunter22hunt"), "curl -u ***");
     assert_eq!(mask.cut_text("curl the"), "curl the");
+    let nested = Mask::new(["abcdefgh", "cdef"].map(str::as_bytes));
+    assert_eq!(nested.cut_text("x abcdefg"), "x ***");
 }
 
 #[test]

@@ -83,6 +83,17 @@ fn a_secret_that_stays_without_a_place_is_refused() {
 }
 
 #[test]
+fn a_contradiction_is_shown_where_the_value_is_said_to_be_now() {
+    let text = format!("{TEXT}[profile.local.env]\nTOKEN = \"none\"\n");
+    let shown = Project::new(&text).env("HOME", "/home/me").profile("local").faults();
+    assert!(
+        shown.contains("`secrets.TOKEN` and `env.TOKEN` are the same variable\n  --> devshell.toml:9:18"),
+        "{shown}"
+    );
+    assert!(shown.contains("the other is at devshell.toml:11:9"), "{shown}");
+}
+
+#[test]
 fn a_value_that_is_written_in_the_place_of_a_secret_is_not_repeated() {
     for given in [
         "secrets.NPM=hunter22",
