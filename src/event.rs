@@ -6,6 +6,8 @@
 //! `docs/events.schema.json`. Field names, types and tags are API and change only with
 //! [`EVENT_VERSION`].
 
+mod hide;
+
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;
@@ -14,6 +16,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::exit::{Class, End, ExitCodePolicy};
+use crate::mask::Mask;
 
 /// The value of `v` in every event of this version.
 pub const EVENT_VERSION: u32 = 1;
@@ -373,6 +376,7 @@ pub struct Emitter<'a> {
     start: Instant,
     sink: &'a mut dyn EventSink,
     failed: Option<std::io::Error>,
+    mask: Mask,
 }
 
 impl<'a> Emitter<'a> {
@@ -382,7 +386,15 @@ impl<'a> Emitter<'a> {
             start: Instant::now(),
             sink,
             failed: None,
+            mask: Mask::default(),
         }
+    }
+
+    /// Hides these values in the texts of all events from now on. A tool's output must come
+    /// without them: see [`Mask::stream`].
+    #[must_use]
+    pub fn hiding(self, mask: Mask) -> Self {
+        Self { mask, ..self }
     }
 
     /// Time since the start.
@@ -392,7 +404,8 @@ impl<'a> Emitter<'a> {
     }
 
     /// Stamps and hands on one event.
-    pub fn emit(&mut self, body: EventBody) {
+    pub fn emit(&mut self, mut body: EventBody) {
+        body.hide(&self.mask);
         let event = Event {
             v: EVENT_VERSION,
             t_ms: millis(self.start.elapsed()),

@@ -36,6 +36,7 @@ pub mod doctor;
 pub mod event;
 pub mod exit;
 pub mod guest_fs;
+pub mod mask;
 pub mod plan;
 pub mod process;
 mod quote;

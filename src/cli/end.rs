@@ -1,9 +1,11 @@
 //! What devshell says outside a run, and how a command ends that did not become one.
 
+use std::borrow::Cow;
 use std::io::Write as _;
 
 use crate::config::ConfigError;
 use crate::exit::{End, ExitCodePolicy};
+use crate::mask::Mask;
 
 /// Why a command could not do its part.
 #[derive(Debug)]
@@ -17,6 +19,15 @@ impl CliError {
         Self {
             end,
             error: error.into(),
+        }
+    }
+
+    /// The same without what a mask hides.
+    pub(super) fn hiding(self, mask: &Mask) -> Self {
+        let text = self.text();
+        match mask.text(&text) {
+            Cow::Borrowed(_) => self,
+            Cow::Owned(hidden) => Self::new(self.end, anyhow::anyhow!(hidden)),
         }
     }
 

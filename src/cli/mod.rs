@@ -25,6 +25,7 @@ mod reporters;
 mod results;
 mod run;
 mod schema;
+mod secrets;
 mod setup_args;
 mod sidecar;
 

@@ -6,7 +6,7 @@ use crate::doctor::preflight;
 use crate::exit::End;
 use crate::plan::{Backend, HostAccess, Plan, Require, Strategy, require_tools};
 use crate::process::{Cancel, Stdin, forward_to};
-use crate::runner::{Commands, Runner, Setup};
+use crate::runner::{Commands, Runner, Secrets, Setup};
 use crate::session;
 use crate::workspace::results;
 
@@ -17,6 +17,7 @@ use super::nested::{Nesting, is_shut_off, nesting};
 use super::never_began::ended;
 use super::repeat::{commands_of_exec, commands_of_run};
 use super::reporters::{ReportFiles, leave_out, reporters};
+use super::secrets;
 
 pub(super) fn run(command: &Run) -> u8 {
     let plan = || {
@@ -51,23 +52,43 @@ fn start(
 ) -> Result<u8, CliError> {
     let cancel = Cancel::new();
     let mut plan = plan()?;
+    let secrets = secrets::read(&mut plan)?;
+    let mask = secrets.mask().clone();
+    let given = Given {
+        stdin,
+        commands,
+        secrets,
+    };
+    pass(reports, given, &mut plan, cancel).map_err(|error| error.hiding(&mask))
+}
+
+/// What a run is given besides its plan.
+struct Given {
+    stdin: Stdin,
+    commands: Commands,
+    secrets: Secrets,
+}
+
+/// The run itself, once it is known what it is.
+fn pass(reports: &Reports, given: Given, plan: &mut Plan, cancel: Cancel) -> Result<u8, CliError> {
     let files = ReportFiles::open(reports)?;
-    leave_out(&mut plan, reports);
+    leave_out(plan, reports);
     // From here on a signal is a wish that somebody looks at; before, it just ends the process.
     let _signals = forward_to(cancel.clone())
         .context("cannot listen for signals")
         .map_err(|error| CliError::new(End::Internal, error))?;
-    let setup = setup(&mut plan, stdin, commands)?;
-    preflight(&plan).map_err(|error| CliError::new(error.end(), error))?;
-    let mut session = session::open(&plan).map_err(|error| CliError::new(error.end(None), error))?;
+    let stdin = given.stdin;
+    let setup = setup(plan, given)?;
+    preflight(plan).map_err(|error| CliError::new(error.end(), error))?;
+    let mut session = session::open(plan).map_err(|error| CliError::new(error.end(None), error))?;
     let mut sink = reporters(reports, files, stdin, &cancel);
-    let outcome = Runner::run(&plan, setup, session.as_mut(), &mut sink, cancel);
+    let outcome = Runner::run(plan, setup, session.as_mut(), &mut sink, cancel);
     Ok(outcome.end.code(plan.exit_code))
 }
 
 /// What the run gets besides the plan. Inside the view of another run of the workspace it takes
 /// no lock and makes no view.
-fn setup(plan: &mut Plan, stdin: Stdin, commands: Commands) -> Result<Setup, CliError> {
+fn setup(plan: &mut Plan, given: Given) -> Result<Setup, CliError> {
     let nesting = nesting(plan);
     if nesting == Nesting::Beside {
         let why = anyhow!(
@@ -92,8 +113,9 @@ fn setup(plan: &mut Plan, stdin: Stdin, commands: Commands) -> Result<Setup, Cli
     Ok(Setup {
         run_id: results::time_name(|_| false),
         env: std::env::vars_os().collect(),
-        stdin,
+        secrets: given.secrets,
+        stdin: given.stdin,
         lock: !inside,
-        commands,
+        commands: given.commands,
     })
 }

@@ -188,7 +188,7 @@ fn variable(name: &str, text: &str, cwd: &Path) -> SourceText {
 fn unknown(name: &str) -> String {
     let of_keys: Vec<String> = leaves()
         .into_iter()
-        .filter(|(path, _)| !path.starts_with("tool."))
+        .filter(|(path, _)| !["tool.", "secrets."].iter().any(|table| path.starts_with(table)))
         .map(|(path, _)| format!("{KEYS}{}", path.to_uppercase().replace('.', "__")))
         .collect();
     let of_keys = of_keys.iter().map(String::as_str);

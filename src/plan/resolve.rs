@@ -11,9 +11,10 @@ use super::facts::{Facts, origin_of_root, real_as_far_as_it_goes, workspace_key}
 use super::guests;
 use super::outside;
 use super::types::{
-    Backend, HostAccess, HostPlan, Places, Plan, Retries, Strategy, ToolPlan, When, WorkspaceMode, WriteBack,
+    Backend, HostAccess, HostPlan, Places, Plan, Retries, SecretPlan, SecretSource, Strategy, ToolPlan, When,
+    WorkspaceMode, WriteBack,
 };
-use crate::config::{self, BackendName, Config, Loaded, Tool};
+use crate::config::{self, BackendName, Config, Loaded, Secret, Tool};
 use crate::exit::ExitCodePolicy;
 
 /// Which tools of the list run, and how on after a failure.
@@ -67,6 +68,9 @@ pub fn resolve_exec(loaded: &Loaded, facts: &Facts, argv: Vec<OsString>) -> Resu
         argv,
         env: tool_env(&loaded.config, facts, &BTreeMap::new()),
         pass_env: loaded.config.sandbox.pass_env.clone(),
+        withheld: withheld(&loaded.config),
+        // A program that is not of the list gets what is for all.
+        secrets: secrets_of(&loaded.config, |secret| secret.tools.is_none()),
         timeout: limit(loaded.config.vm.exec_timeout),
         no_output_timeout: None,
         grace_period: loaded.config.run.grace_period,
@@ -125,7 +129,41 @@ fn plan(loaded: &Loaded, facts: &Facts, tools: Vec<ToolPlan>) -> Result<Plan, Pl
         },
         tools,
         warnings: loaded.warnings.clone(),
+        secrets: secrets(loaded),
     })
+}
+
+/// Where the secrets are.
+fn secrets(loaded: &Loaded) -> Vec<SecretPlan> {
+    let all = loaded.config.secrets.iter();
+    all.filter_map(|(name, secret)| {
+        let (key, source) = match (&secret.env, &secret.file) {
+            (Some(variable), _) => ("env", SecretSource::Env(variable.clone())),
+            (None, file) => ("file", SecretSource::File(file.clone()?)),
+        };
+        let origin = loaded.origins.of(&format!("secrets.{name}.{key}")).last();
+        Some(SecretPlan {
+            name: name.clone(),
+            source,
+            origin: origin.map_or_else(String::new, |origin| origin.place.to_string()),
+        })
+    })
+    .collect()
+}
+
+fn secrets_of(config: &Config, reaches: impl Fn(&Secret) -> bool) -> Vec<String> {
+    let reached = config.secrets.iter().filter(|(_, secret)| reaches(secret));
+    reached.map(|(name, _)| name.clone()).collect()
+}
+
+/// The caller's variables that are meant for the tools that get a secret, if for any.
+fn withheld(config: &Config) -> Vec<String> {
+    let secrets = config.secrets.iter();
+    let mut names: Vec<String> = secrets
+        .flat_map(|(name, secret)| std::iter::once(name.clone()).chain(secret.env.clone()))
+        .collect();
+    names.dedup();
+    names
 }
 
 /// What is not carried: what the config says, and devshell's own folders where they lie in the
@@ -300,6 +338,8 @@ fn tool_plan(config: &Config, facts: &Facts, tool: &Tool) -> ToolPlan {
         cwd: tool.cwd.as_deref().and_then(config::inside).unwrap_or_default().into(),
         env: tool_env(config, facts, &tool.env),
         pass_env: config.sandbox.pass_env.clone(),
+        withheld: withheld(config),
+        secrets: secrets_of(config, |secret| secret.reaches(&tool.name)),
         timeout: limit(tool.timeout.unwrap_or(config.vm.exec_timeout)),
         no_output_timeout: tool.no_output_timeout.and_then(limit),
         grace_period: tool.grace_period.unwrap_or(config.run.grace_period),

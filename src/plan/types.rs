@@ -44,6 +44,28 @@ pub struct Plan {
     pub tools: Vec<ToolPlan>,
     /// What the user should know before the run (unknown `DEVSHELL_*` names, ...).
     pub warnings: Vec<String>,
+    /// Where the values of secrets are, by name; the values themselves are in no plan.
+    pub secrets: Vec<SecretPlan>,
+}
+
+/// A variable of tools whose value is read when the run begins.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SecretPlan {
+    /// The variable's name.
+    pub name: String,
+    /// Where its value is.
+    pub source: SecretSource,
+    /// Where the config says so, for messages.
+    pub origin: String,
+}
+
+/// Where the value of a secret is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SecretSource {
+    /// In this variable of the caller.
+    Env(String),
+    /// In this file; absolute.
+    File(PathBuf),
 }
 
 /// Where devshell keeps its own things (none of them exists before it is needed).
@@ -246,6 +268,11 @@ pub struct ToolPlan {
     pub env: BTreeMap<String, String>,
     /// Names or patterns of the caller's variables that reach the tool.
     pub pass_env: Vec<String>,
+    /// The caller's variables that reach the tool only when `pass_env` names them in full: those
+    /// that hold secrets, and those that are called as one.
+    pub withheld: Vec<String>,
+    /// The names of the secrets that the tool gets.
+    pub secrets: Vec<String>,
     /// `None`: no limit.
     pub timeout: Option<Duration>,
     /// `None`: no limit.

@@ -136,7 +136,11 @@ impl Runner<'_> {
     fn keep(&mut self, baseline: &Baseline) -> Option<String> {
         let (class, tool) = match &self.failure {
             None => (Class::Ok, None),
-            Some(failure) => (failure.end.class(), failure.tool.clone()),
+            Some(failure) => {
+                let mask = self.setup.secrets.mask();
+                let tool = failure.tool.as_ref().map(|tool| mask.text(tool).into_owned());
+                (failure.end.class(), tool)
+            }
         };
         let new = NewResult {
             run_id: self.setup.run_id.clone(),

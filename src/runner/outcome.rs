@@ -2,6 +2,7 @@
 
 use crate::event::unwritten;
 use crate::exit::End;
+use crate::mask::Mask;
 use crate::process::ToolExit;
 
 /// How a run ended: what the exit code and the last line are made of.
@@ -38,6 +39,15 @@ impl Outcome {
         if let (End::Ok, Some(failure)) = (self.end, failure) {
             self.end = End::Sync;
             self.message = Some(unwritten(failure));
+        }
+    }
+}
+
+impl Outcome {
+    /// Hides the values of secrets, as the events do.
+    pub(super) fn hide(&mut self, mask: &Mask) {
+        for text in [&mut self.tool, &mut self.message].into_iter().flatten() {
+            *text = mask.text(text).into_owned();
         }
     }
 }

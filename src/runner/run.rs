@@ -13,6 +13,7 @@ use crate::workspace::{self, Holder, LockError, Rules, WorkspaceLock};
 
 use super::commands::Commands;
 use super::outcome::{Failure, Outcome};
+use super::secrets::Secrets;
 use super::words::interrupted;
 
 /// What a run gets from its caller besides the plan.
@@ -22,6 +23,8 @@ pub struct Setup {
     pub run_id: String,
     /// The caller's environment, of which the plan says what reaches the tools.
     pub env: Vec<(OsString, OsString)>,
+    /// The values of those secrets of the plan that a tool of this run gets.
+    pub secrets: Secrets,
     /// What the tools read.
     pub stdin: Stdin,
     /// Whether the workspace's lock is taken; not by a run inside another run's view.
@@ -62,7 +65,8 @@ impl<'a> Runner<'a> {
         sink: &'a mut dyn EventSink,
         cancel: Cancel,
     ) -> Outcome {
-        let mut emitter = Emitter::new(sink);
+        let mask = setup.secrets.mask().clone();
+        let mut emitter = Emitter::new(sink).hiding(mask.clone());
         emitter.emit(EventBody::RunStarted {
             run_id: setup.run_id.clone(),
             workspace: plan.workspace.display().to_string(),
@@ -104,6 +108,7 @@ impl<'a> Runner<'a> {
             }
         };
         outcome.note_unwritten(emitter.failure());
+        outcome.hide(&mask);
         emitter.emit(EventBody::RunFinished {
             class: outcome.end.class(),
             exit_code: outcome.end.code(plan.exit_code),

@@ -14,6 +14,7 @@ use super::outcome::Failure;
 use super::output::{Recent, Tails};
 use super::retries::is_worth_a_retry;
 use super::run::Runner;
+use super::secrets::MaskedOutput;
 use super::words::stopping;
 
 /// How many messages may wait: with chunks of 64 KiB a few MiB, then the tool waits.
@@ -209,12 +210,14 @@ impl Runner<'_> {
         }
     }
 
-    /// What the tool gets of the caller's variables and of its own.
+    /// What reaches a tool: of the caller's variables, its own, and its secrets.
     fn environment(&self, tool: &ToolPlan) -> Vec<(OsString, OsString)> {
-        match self.plan.backend {
+        let mut env = match self.plan.backend {
             Backend::Host(_) => tool_environment(tool, &self.setup.env),
             Backend::Lima | Backend::Beta(_) | Backend::Remote => guest_environment(tool, &self.setup.env),
-        }
+        };
+        self.setup.secrets.add_to(&mut env, &tool.secrets);
+        env
     }
 
     /// Starts the tool and waits for its end.
@@ -241,7 +244,8 @@ impl Runner<'_> {
                 // One closure at a time may hold the emitter, so output and stages share a cell.
                 let emitter = std::cell::RefCell::new(&mut self.emitter);
                 let mut tails = Tails::default();
-                let mut output = |stream: Stream, bytes: Vec<u8>| {
+                let mut masked = MaskedOutput::new(self.setup.secrets.mask());
+                let mut hand_on = |stream: Stream, bytes: Vec<u8>| {
                     if stream == Stream::Stderr {
                         recent.push(&bytes);
                     }
@@ -261,11 +265,16 @@ impl Runner<'_> {
                         self.cancel.stop();
                     }
                 };
+                // Before everything else: neither the last bytes nor the events may hold a secret.
+                let mut output = |stream: Stream, bytes: Vec<u8>| hand_on(stream, masked.push(stream, bytes));
                 let mut stage = |stage: Stage| {
                     let text = stopping(&tool.name, &stage, tool.grace_period, &self.cancel);
                     emitter.borrow_mut().warn(text);
                 };
                 let end = supervise(running, &messages, &limits, &self.cancel, &mut output, &mut stage);
+                for (stream, bytes) in masked.rest() {
+                    hand_on(stream, bytes);
+                }
                 for (stream, bytes) in tails.rest() {
                     self.emitter.emit(EventBody::ToolOutput {
                         tool: tool.name.clone(),

@@ -30,6 +30,7 @@ mod readme;
 mod retries;
 mod run;
 mod scenarios;
+mod secrets;
 mod setup;
 mod sidecar;
 mod signals;

@@ -1,8 +1,10 @@
 //! The keeper's own life, from the clone to its end. Nothing here allocates.
 #![allow(unsafe_code)]
 
+use std::ffi::{CStr, c_char};
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
+use std::ptr::NonNull;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -37,6 +39,7 @@ pub(super) fn main(setup: &Setup, socket: BorrowedFd) -> ! {
     setup::close_inherited(socket, &setup.keep, setup.outside.is_some());
     signals::drop_handlers();
     let _ = rustix::thread::set_name(c"devshell-keeper");
+    forget_environment();
     // A session of its own keeps the terminal's Ctrl-C away.
     let _ = rustix::process::setsid();
     if !matches!(next_request(socket), Some((Request::Go, _))) {
@@ -59,6 +62,23 @@ pub(super) fn main(setup: &Setup, socket: BorrowedFd) -> ! {
             record.number(u32::try_from(index).unwrap_or(NONE));
             reply(socket, &record);
             exit(1)
+        }
+    }
+}
+
+/// Overwrites this process's copy of devshell's environment, which its tools can read as
+/// `/proc/1/environ`: it may hold what not all of them are to get.
+fn forget_environment() {
+    unsafe extern "C" {
+        static environ: *const *mut c_char;
+    }
+    // SAFETY: the list that execve(2) made of devshell's environment, which ends with a null
+    // pointer, or none. This process has one thread, reads no variable, and its memory is a copy.
+    unsafe {
+        let mut variable = environ;
+        while let Some(text) = variable.as_ref().and_then(|text| NonNull::new(*text)) {
+            text.write_bytes(0, CStr::from_ptr(text.as_ptr()).count_bytes());
+            variable = variable.add(1);
         }
     }
 }
