@@ -1,8 +1,10 @@
 //! Standard output and standard error as their readers take them.
 
-use std::io;
+use std::io::{self, IsTerminal as _};
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
+
+use rustix::io::Errno;
 
 use crate::sys::output::write_some;
 
@@ -21,6 +23,7 @@ const LAST_WAIT: Duration = Duration::from_secs(2);
 /// Other failures, a full disk say, are returned.
 pub struct Pipe {
     stream: Option<OwnedFd>,
+    is_terminal: bool,
     at_line_start: bool,
     wanted_elsewhere: Box<dyn Fn() -> bool + Send>,
     pending: Vec<u8>,
@@ -34,6 +37,7 @@ impl Pipe {
     /// something better to do than to wait for the reader.
     pub fn new(stream: OwnedFd, wanted_elsewhere: impl Fn() -> bool + Send + 'static) -> Self {
         Self {
+            is_terminal: stream.is_terminal(),
             stream: Some(stream),
             wanted_elsewhere: Box::new(wanted_elsewhere),
             ..Self::nowhere()
@@ -45,6 +49,7 @@ impl Pipe {
     pub fn nowhere() -> Self {
         Self {
             stream: None,
+            is_terminal: false,
             at_line_start: true,
             wanted_elsewhere: Box::new(|| false),
             pending: Vec::new(),
@@ -138,6 +143,12 @@ impl Pipe {
         self.at_line_start = true;
     }
 
+    /// Whether a terminal has gone away. SIGHUP says so, too, and ends the run; who has that
+    /// ignored wants the run to go on.
+    fn has_hung_up(&self, error: &io::Error) -> bool {
+        self.is_terminal && error.raw_os_error() == Some(Errno::IO.raw_os_error())
+    }
+
     /// Writes until all is written or the wait is to end; gives the rest.
     fn push<'b>(&mut self, mut bytes: &'b [u8], until: Option<Instant>) -> io::Result<&'b [u8]> {
         while let (Some(stream), false) = (&self.stream, bytes.is_empty()) {
@@ -154,7 +165,9 @@ impl Pipe {
                     self.stuck = false;
                     bytes = &bytes[written..];
                 }
-                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => self.stream = None,
+                Err(error) if error.kind() == io::ErrorKind::BrokenPipe || self.has_hung_up(&error) => {
+                    self.stream = None;
+                }
                 Err(error) => return Err(error),
             }
         }

@@ -27,7 +27,7 @@ pub(super) fn summary(record: &Record, columns: Option<usize>) -> Vec<Said> {
 }
 
 /// `5 tools, 3 ok (1 flaky), 1 failed, 1 skipped`
-pub(super) fn counts(record: &Record) -> String {
+fn counts(record: &Record) -> String {
     let count = |is: &dyn Fn(&ToolRecord) -> bool| record.tools.iter().filter(|tool| is(tool)).count();
     let flaky = count(&ToolRecord::is_flaky);
     let skipped = count(&|tool| matches!(tool.state, ToolState::Skipped { .. }));
@@ -35,9 +35,11 @@ pub(super) fn counts(record: &Record) -> String {
     let failed = |tolerated| {
         count(&|tool| {
             matches!(&tool.state, ToolState::Finished(end)
-                if end.outcome != ToolOutcome::Success && end.tolerated == tolerated)
+                if !matches!(end.outcome, ToolOutcome::Success | ToolOutcome::Cancelled) && end.tolerated == tolerated)
         })
     };
+    let stopped =
+        count(&|tool| matches!(&tool.state, ToolState::Finished(end) if end.outcome == ToolOutcome::Cancelled));
     let mut text = match record.tools.len() {
         1 => "1 tool".to_owned(),
         number => format!("{number} tools"),
@@ -50,6 +52,7 @@ pub(super) fn counts(record: &Record) -> String {
     for (number, word) in [
         (failed(false), "failed"),
         (failed(true), "failed and tolerated"),
+        (stopped, "stopped"),
         (skipped, "skipped"),
     ] {
         if number > 0 {
@@ -282,6 +285,15 @@ mod tests {
           later skipped: `doc` failed
         nothing was committed: the result is kept aside
         ");
+    }
+
+    #[test]
+    fn a_tool_that_was_interrupted_is_no_failure_of_its_own() {
+        let mut script = Script::of(&["a", "b", "c"]);
+        script.tool("a", Success, 5);
+        script.tool("b", ToolOutcome::Cancelled, 5);
+        script.skipped("c", "the run was stopped");
+        assert_eq!(counts(&script.record), "3 tools, 1 ok, 1 stopped, 1 skipped");
     }
 
     #[test]

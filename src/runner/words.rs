@@ -126,6 +126,34 @@ mod tests {
     }
 
     #[test]
+    fn bringing_back_committing_and_keeping_answer_each_signal() {
+        let told = |words: fn(&Cancel) -> String| [words(&after(&[2])), words(&after(&[2, 2])), words(&after(&[15]))];
+        let [first, second, term] = told(collecting);
+        assert_eq!(
+            first,
+            "interrupted by SIGINT: what the tools changed is being brought back, to be kept; a second Ctrl-C gives \
+             it up"
+        );
+        assert_eq!(second, "a further signal: what the tools changed is given up");
+        assert!(term.starts_with("interrupted by SIGTERM: ") && term.ends_with("a further signal gives it up"));
+        let [first, second, _] = told(committing);
+        assert!(
+            first.contains("the commit is undone, or finished if it is all but done"),
+            "{first}"
+        );
+        assert!(
+            second.contains("cannot be left half done; still waiting for it"),
+            "{second}"
+        );
+        let [first, second, _] = told(keeping);
+        assert!(
+            first.ends_with("being kept aside; a second Ctrl-C gives it up"),
+            "{first}"
+        );
+        assert!(second.ends_with("the result is not kept"), "{second}");
+    }
+
+    #[test]
     fn a_kill_says_why_it_is_one() {
         let kill = |why, late, grace, signals: &[i32]| {
             let text = stopping("t", &Stage::Killing { why, late }, grace, &after(signals));

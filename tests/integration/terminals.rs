@@ -3,7 +3,8 @@
 use crate::support::{Project, Ran, devshell, finish, has, not_run};
 
 /// Runs its arguments on a new terminal of 33 lines and 111 columns, or of the size `SIZE`, copies
-/// what comes to stdout, types Ctrl-C once `MARKER` is there, and ends with the program's exit code.
+/// what comes to stdout, types Ctrl-C (or with `CLOSE` hangs up) once `MARKER` is there, and ends with
+/// the program's exit code.
 const TERMINAL: &str = r#"
 import fcntl, os, pty, struct, sys, termios, time
 pid, terminal = pty.fork()
@@ -15,6 +16,9 @@ marker = os.environ.get("MARKER")
 if marker:
     while not os.path.exists(marker):
         time.sleep(0.01)
+    if os.environ.get("CLOSE"):
+        os.close(terminal)
+        sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) % 256)
     os.write(terminal, b"\x03")
 while True:
     try:
@@ -186,6 +190,42 @@ fn a_tool_that_reads_the_terminal_is_not_disturbed_by_a_view() {
     let project = Project::new("");
     let (ran, _) = shown(&project, &["exec", "--", "sh", "-c", "sleep 0.5"], (80, 24), &[]);
     assert!(!ran.code(0).out().contains("\x1b[J"), "{:?}", ran.out());
+}
+
+#[test]
+fn a_terminal_that_goes_away_ends_the_run_as_a_hangup() {
+    if !has("python3") {
+        return not_run("terminals::hangup", "needs python3");
+    }
+    let project = Project::new("");
+    let marker = project.beside("started");
+    let toml = |then: &str| {
+        format!(
+            "[[tool]]\nname = \"t\"\nscript = \"echo x >made; touch {}; {then}\"\n",
+            marker.display()
+        )
+    };
+    let run = |program: &[&str]| {
+        let mut command = project.program("python3");
+        command.args(["-c", TERMINAL]).args(program);
+        command.env("TERM", "xterm").env("MARKER", &marker).env("CLOSE", "1");
+        let ran = finish(command);
+        std::fs::remove_file(&marker).unwrap();
+        ran
+    };
+    let (shell, devshell) = ("/bin/sh", devshell());
+    let devshell = devshell.to_str().unwrap();
+    // Loud or silent, it is the hangup that ends it.
+    for then in ["sleep 300", "while :; do echo x; sleep 0.01; done"] {
+        project.write("devshell.toml", toml(then));
+        let before = project.tree();
+        run(&[devshell, "run"]).code(129);
+        assert_eq!(project.tree(), before);
+    }
+    // Who has hangups ignored wants the run to go on without its terminal.
+    project.write("devshell.toml", toml("sleep 1; echo more; sleep 1"));
+    run(&[shell, "-c", "trap '' HUP; exec \"$0\" run", devshell]).code(0);
+    assert!(project.exists("made"));
 }
 
 #[test]
