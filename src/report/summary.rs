@@ -27,7 +27,7 @@ pub(super) fn summary(record: &Record, columns: Option<usize>) -> Vec<Said> {
 }
 
 /// `5 tools, 3 ok (1 flaky), 1 failed, 1 skipped`
-fn counts(record: &Record) -> String {
+pub(super) fn counts(record: &Record) -> String {
     let count = |is: &dyn Fn(&ToolRecord) -> bool| record.tools.iter().filter(|tool| is(tool)).count();
     let flaky = count(&ToolRecord::is_flaky);
     let skipped = count(&|tool| matches!(tool.state, ToolState::Skipped { .. }));
