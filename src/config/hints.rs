@@ -68,6 +68,16 @@ pub(super) fn for_unknown(keys: &'static [Key], wrong: &str) -> Vec<String> {
     help
 }
 
+/// The key of these that is probably meant by a name that is none.
+pub(super) fn meant(keys: &'static [Key], wrong: &str) -> Option<&'static str> {
+    let snake = wrong.replace('-', "_").to_lowercase();
+    let called = CALLED.iter().find(|(other, _)| *other == snake).map(|(_, name)| *name);
+    let exact = find(keys, &snake).or_else(|| find(keys, called?));
+    exact
+        .map(|key| key.name)
+        .or_else(|| nearest(wrong, keys.iter().map(|key| key.name)))
+}
+
 /// Help for a value of the wrong type.
 pub(super) fn for_type(kind: Kind, value: &DeValue<'_>, path: &str) -> Option<String> {
     let of_tool = path.starts_with("tool");

@@ -11,10 +11,15 @@ pub(super) fn keep_before(faults: &mut Vec<Fault>, errors: &[toml::de::Error], s
     let text = source.text.as_str();
     let mut syntax: Vec<Fault> = Vec::new();
     let mut told = 0;
+    let start = |error: &toml::de::Error| error.span().map_or(text.len(), |span| span.start);
+    let first = errors.iter().map(start).min().unwrap_or(0);
+    // A `[tool]` has its fault, of which each `[[tool]]` behind it is only a consequence.
+    let of_tool = faults.iter().filter(|fault| fault.key.as_deref() == Some("tool"));
+    let no_list = of_tool.filter_map(|fault| Some(fault.place.as_ref()?.span.start)).min();
     for error in errors {
         let span = error.span().unwrap_or(text.len()..text.len());
-        // The end of the line that the last told error is on.
-        if !syntax.is_empty() && span.start < told {
+        // The end of the line that the last error is on.
+        if span.start < told {
             continue;
         }
         told = text
@@ -23,6 +28,10 @@ pub(super) fn keep_before(faults: &mut Vec<Fault>, errors: &[toml::de::Error], s
             .skip(span.start)
             .position(|byte| *byte == b'\n')
             .map_or(text.len(), |at| span.start + at + 1);
+        let doubled = error.message() == "duplicate key" && text.get(span.clone()) == Some("tool");
+        if doubled && no_list.is_some_and(|at| at < span.start) && heading(text, span.start).starts_with("[[") {
+            continue;
+        }
         let place = Place {
             source: Arc::clone(source),
             span,
@@ -34,12 +43,6 @@ pub(super) fn keep_before(faults: &mut Vec<Fault>, errors: &[toml::de::Error], s
             "the file looks like {language}; devshell.toml is TOML: https://toml.io"
         ));
     }
-    let first = syntax
-        .iter()
-        .filter_map(|fault| fault.place.as_ref())
-        .map(|place| place.span.start)
-        .min()
-        .unwrap_or(0);
     let line = text.as_bytes()[..first]
         .iter()
         .rposition(|byte| *byte == b'\n')
@@ -48,16 +51,41 @@ pub(super) fn keep_before(faults: &mut Vec<Fault>, errors: &[toml::de::Error], s
     faults.append(&mut syntax);
 }
 
+/// The heading in the line of an offset, up to its closing brackets; empty: the line has none.
+fn heading(text: &str, at: usize) -> &str {
+    let start = text
+        .get(..at)
+        .and_then(|before| before.rfind('\n'))
+        .map_or(0, |end| end + 1);
+    let line = text
+        .get(start..)
+        .and_then(|rest| rest.lines().next())
+        .unwrap_or_default();
+    let line = line.trim_start();
+    if !line.starts_with('[') {
+        return "";
+    }
+    let name = line.find(']').unwrap_or(line.len());
+    let brackets = line[name..].bytes().take_while(|byte| *byte == b']').count();
+    &line[..name + brackets]
+}
+
 /// The parser's words, or plainer ones.
 fn fault(message: &str, place: Place) -> Fault {
     let text = &place.source.text;
     let marked = text.get(place.span.clone()).unwrap_or_default().to_owned();
-    let line_before = text.get(..place.span.start).unwrap_or_default();
-    let headed = line_before
-        .rsplit('\n')
-        .next()
-        .is_some_and(|line| line.trim_start().starts_with('['));
+    let heading = heading(text, place.span.start).to_owned();
+    let headed = heading.starts_with('[');
     match message {
+        "duplicate key" if headed && marked == "tool" => {
+            let list = format!("[[{}]]", heading.trim_matches(['[', ']']));
+            let what = if heading.starts_with("[[") {
+                format!("`{list}` cannot be added to the `tool` above")
+            } else {
+                format!("`{heading}` cannot stand beside the `{list}` above")
+            };
+            Fault::new(what, place).help(format!("head each tool with double brackets: `{list}`"))
+        }
         "duplicate key" if headed => Fault::new(format!("the table `{marked}` is there already"), place)
             .help("put its keys below its first heading"),
         "duplicate key" => {

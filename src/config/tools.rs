@@ -8,7 +8,8 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::decode::{Decoder, join};
-use super::schema::{Kind, Rule, TOOL};
+use super::hints;
+use super::schema::{Kind, Rule, TOOL, find};
 use super::text;
 
 /// The two ways to say what a tool is.
@@ -89,7 +90,8 @@ impl Decoder {
                 );
                 fault.help.push("leave one of them out".into());
             }
-            (None, None) if !known && self.whole => {
+            // A misspelt one has a fault of its own.
+            (None, None) if !known && self.whole && !table.keys().any(|key| is_misspelt(key.get_ref())) => {
                 let span = table.get("name").map_or_else(|| item.span(), Spanned::span);
                 let fault = self.fault(
                     format!("the tool `{name}` has neither `run` nor `script`"),
@@ -112,6 +114,11 @@ impl Decoder {
         }
         give_way(tool, COMMANDS);
     }
+}
+
+/// Whether a key is probably meant as `run` or `script`.
+fn is_misspelt(key: &str) -> bool {
+    find(TOOL, key).is_none() && hints::meant(TOOL, key).is_some_and(|meant| ["run", "script"].contains(&meant))
 }
 
 /// Of two keys that say the same thing, the one that a layer sets takes the other of weaker layers
