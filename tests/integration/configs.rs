@@ -213,3 +213,61 @@ fn what_stands_in_the_place_of_the_file_is_named_and_nothing_waits() {
         project.devshell(&["check", name]).code(66).says(name);
     }
 }
+
+/// A 1 MiB value is for the library's test: the kernel hands no program a string of more than 128 KiB.
+#[test]
+fn an_environment_full_of_odd_values_reaches_the_tools_as_it_is() {
+    use std::ffi::OsString;
+    use std::os::unix::ffi::OsStringExt as _;
+    let project = Project::new(
+        "[env]\nOWN = \"own\"\n[[tool]]\nname = \"t\"\nscript = '''\n\
+         printf '%s|' \"$NOT_UTF8\" \"$LINES_OF\" \"$BLANK\" \"${EMPTY-unset}\" \"$OWN\"; printf %s \"$LONG\" | wc -c\n'''\n",
+    );
+    let bad = || OsString::from_vec(b"a\xff\xfeb".to_vec());
+    let odd = |command: &mut std::process::Command| {
+        command
+            .env("NOT_UTF8", bad())
+            .env("LINES_OF", "one\ntwo\r\n")
+            .env("BLANK", "  ")
+            .env("EMPTY", "")
+            .env("LONG", "x".repeat(100_000))
+            .env(OsString::from_vec(b"ODD\xff".to_vec()), "x")
+            .env("DEVSHELL_VM", "")
+            .env("DEVSHELL_NOBODYS\nNAME", bad());
+    };
+    let mut run = project.command(["run"]);
+    odd(&mut run);
+    let ran = crate::support::finish(run);
+    ran.code(0).says("unknown variable DEVSHELL_NOBODYS");
+    assert_eq!(ran.stdout, b"a\xff\xfeb|one\ntwo\r\n|  ||own|100000\n");
+    let warnings = ran.stderr.lines().filter(|line| line.contains("DEVSHELL_NOBODYS"));
+    assert!(
+        warnings.clone().count() == 1 && warnings.clone().all(|line| line.contains("NAME")),
+        "{}",
+        ran.stderr
+    );
+
+    for (name, value, code, told) in [
+        ("DEVSHELL_VM_EAGER", OsString::from(" "), 78, "neither on nor off"),
+        ("DEVSHELL_VM_BACKEND", "host\n".into(), 78, "did you mean `host`?"),
+        ("DEVSHELL_VM_SOCKET", bad(), 78, "not UTF-8"),
+        (
+            "DEVSHELL__RUN__TIMEOUT",
+            "x".repeat(100_000).into(),
+            78,
+            "is no duration",
+        ),
+        ("DEVSHELL__ENV__OWN", "\n".into(), 0, ""),
+        ("DEVSHELL_UNKNOWN", bad(), 0, "unknown variable DEVSHELL_UNKNOWN"),
+    ] {
+        let mut check = project.command(["check"]);
+        odd(&mut check);
+        check.env(name, value);
+        let ran = crate::support::finish(check);
+        ran.code(code).says(told);
+        assert!(ran.stderr.len() < 5000, "{name}: {} bytes", ran.stderr.len());
+        if code == 78 {
+            ran.says(&format!("--> {name}\n"));
+        }
+    }
+}
