@@ -13,6 +13,8 @@ use super::setup_args::{Completions, Init, Man, Schema};
 
 const AFTER_HELP: &str = "\
 Examples:
+  devshell init                       write a devshell.toml for a start
+  devshell plan                       what a run would do and meet here
   devshell run                        run the tools of the nearest devshell.toml
   devshell run ci/devshell.toml --only test --output json
   devshell exec -- cargo test         one command, all or nothing, without a tool list
@@ -63,7 +65,7 @@ pub(super) enum Command {
 /// Which config, and what is laid over it.
 #[derive(Debug, Default, Args)]
 pub(super) struct Layers {
-    /// Lay this profile of the config over it
+    /// Lay `[profile.P]` of the config over it; by default the one that `DEVSHELL_PROFILE` names
     #[arg(long, value_name = "P")]
     pub(super) profile: Option<String>,
     /// Where the tools run
