@@ -226,7 +226,12 @@ fn whatever_a_run_ends_with_its_reports_are_complete() {
             &["--backend", "remote"],
             69,
         ),
-        ("no isolation", script("true"), &["--set", "sandbox.require=full"], 71),
+        (
+            "no isolation",
+            script("true"),
+            &["--set", "sandbox.require=view", "--set", "vm.host.strategy=in_place"],
+            71,
+        ),
         ("a wrong config", "nonsense = 1\n".to_owned(), &[], 78),
         ("no tools", "[run]\n".to_owned(), &[], 78),
         ("a tool that is not there", script("true"), &["--only", "nothing"], 64),

@@ -93,7 +93,12 @@ fn a_backend_that_is_not_there_is_an_error_and_never_the_host() {
         let error = SessionHolder::try_from_config(&config)
             .err()
             .unwrap_or_else(|| panic!("{backend:?} became a session"));
-        assert!(matches!(error, VmError::BackendNotImplemented(_)), "{error:?}");
+        // Of a sidecar nobody has said where it is.
+        let told = matches!(
+            error,
+            VmError::BackendNotImplemented(_) | VmError::Config(_) | VmError::Lima(_)
+        );
+        assert!(told, "{error:?}");
     }
     assert_eq!(VmConfig::disabled().workspace_mode_effective(), WorkspaceMode::Sync);
     assert!(VmConfig::disabled().use_host_sandbox());
