@@ -386,8 +386,16 @@ fn a_service_manager_can_start_it_at_the_first_client() {
         .args(["--idle-exit", "300ms"])
         .stdin(Stdio::null());
     let mut manager = Server::spawn(command);
-    wait_for(|| path.exists(), "the socket");
-    let mut client = Client::unix(UnixStream::connect(&path).unwrap());
+    // It is there before it listens.
+    let mut stream = None;
+    wait_for(
+        || {
+            stream = UnixStream::connect(&path).ok();
+            stream.is_some()
+        },
+        "the socket",
+    );
+    let mut client = Client::unix(stream.unwrap());
     client.say(&json!({"op": "handshake", "version": 1}));
     client.hears("handshake_ok");
     drop(client);

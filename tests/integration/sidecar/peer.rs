@@ -269,7 +269,10 @@ impl Sidecar {
 
     pub fn modern_with(&self, capabilities: &[&str]) -> Client {
         let mut client = self.connect();
-        client.say(&self.handshake(Some(capabilities)));
+        let mut handshake = self.handshake(Some(capabilities));
+        // It does not ping, and some tests take long.
+        handshake["keepalive_ms"] = json!(3_600_000);
+        client.say(&handshake);
         let reply = client.hears("handshake_ok");
         assert_eq!(reply["capabilities"].as_array().unwrap().len(), capabilities.len());
         client.say(&json!({"op": "session_start", "session_id": "s", "staging_dir": self.staging(), "id": 0}));

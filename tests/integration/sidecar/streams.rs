@@ -209,7 +209,9 @@ fn raw_bytes_of_a_file_of_any_size_go_there_and_back() {
     client.say(&json!({
         "op": "guest_fs", "session_id": "s", "operation": "read_file", "guest_path": "/workspace/big", "raw": true, "id": 2
     }));
-    client.say(&json!({
+    // Who writes has to read meanwhile, or to write to another connection.
+    let mut writer = sidecar.modern();
+    writer.say(&json!({
         "op": "guest_fs", "session_id": "s", "operation": "write_file", "guest_path": "/workspace/copy", "raw": true,
         "id": 3
     }));
@@ -227,11 +229,11 @@ fn raw_bytes_of_a_file_of_any_size_go_there_and_back() {
         let line = json!({"op": "fs_data", "id": 3, "len": heard.raw.len()});
         let mut message = format!("{line}\n").into_bytes();
         message.extend(heard.raw);
-        assert!(client.send(&message));
+        assert!(writer.send(&message));
     }
     assert_eq!(checker.lines() * 16, size);
-    client.say(&json!({"op": "fs_data", "id": 3, "len": 0, "eof": true}));
-    assert_eq!(client.hears("guest_fs_ok")["id"], 3);
+    writer.say(&json!({"op": "fs_data", "id": 3, "len": 0, "eof": true}));
+    assert_eq!(writer.hears("guest_fs_ok")["id"], 3);
     assert_eq!(client.run(4, &["cmp", "big", "copy"]).result["exit_code"], 0);
     let peak = sidecar.server().kib("VmHWM:");
     assert!(peak < 32 * 1024, "it needed {peak} KiB");
