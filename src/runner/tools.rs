@@ -207,7 +207,7 @@ impl Runner<'_> {
     fn environment(&self, tool: &ToolPlan) -> Vec<(OsString, OsString)> {
         match self.plan.backend {
             Backend::Host(_) => tool_environment(tool, &self.setup.env),
-            Backend::Lima | Backend::Beta(_) | Backend::Remote => guest_environment(tool, &self.setup.env),
+            Backend::Lima(_) | Backend::Beta(_) | Backend::Remote => guest_environment(tool, &self.setup.env),
         }
     }
 

@@ -15,6 +15,7 @@ use crate::workspace::Baseline;
 
 use super::beta::{BetaSession, BetaSettings};
 use super::host::{HostSandboxSession, HostSettings};
+use super::lima::{GammaSession, LimaSettings};
 use super::open::{no_guest, not_implemented};
 use super::{Context, Session, VmError};
 
@@ -22,6 +23,8 @@ use super::{Context, Session, VmError};
 pub enum SessionHolder {
     /// α: tools run on this host, in a private view of the tree.
     Host(HostSandboxSession),
+    /// γ: tools run in a Lima virtual machine.
+    Gamma(GammaSession),
     /// β: tools run at a sidecar.
     Beta(BetaSession),
 }
@@ -50,6 +53,9 @@ impl SessionHolder {
             }));
         }
         match config.backend.word() {
+            "lima" => LimaSettings::of_config(config)
+                .and_then(GammaSession::found)
+                .map(Self::Gamma),
             "beta" => BetaSettings::of_config(config).map(|settings| Self::Beta(BetaSession::new(settings))),
             other => Err(not_implemented(other)),
         }
@@ -70,6 +76,7 @@ impl SessionHolder {
     fn exec_timeout(&self) -> Option<Duration> {
         match self {
             Self::Host(session) => session.settings().exec_timeout,
+            Self::Gamma(session) => session.settings().exec_timeout,
             Self::Beta(session) => session.settings().exec_timeout,
         }
     }
@@ -77,6 +84,7 @@ impl SessionHolder {
     fn session(&mut self) -> &mut dyn Session {
         match self {
             Self::Host(session) => session,
+            Self::Gamma(session) => session,
             Self::Beta(session) => session,
         }
     }
@@ -170,6 +178,7 @@ impl SessionHolder {
     fn carry_in(&mut self, vfs: &Vfs) -> Result<(), VmError> {
         match self {
             Self::Host(_) => Ok(()),
+            Self::Gamma(session) => quietly(|cx| session.push(vfs, cx)),
             Self::Beta(session) => quietly(|cx| session.push(vfs, cx)),
         }
     }
@@ -178,6 +187,7 @@ impl SessionHolder {
     fn carry_out(&mut self, vfs: &mut Vfs) -> Result<(), VmError> {
         match self {
             Self::Host(_) => Ok(()),
+            Self::Gamma(session) => quietly(|cx| session.pull(vfs, cx)),
             Self::Beta(session) => quietly(|cx| session.pull(vfs, cx)),
         }
     }
@@ -210,6 +220,7 @@ impl SessionHolder {
     pub fn guest_primary_fs_ops_mut(&mut self) -> Option<(&mut dyn GuestFsOps, String)> {
         match self {
             Self::Host(_) => None,
+            Self::Gamma(session) => session.guest_fs(),
             Self::Beta(session) => session.guest_fs(),
         }
     }
@@ -219,6 +230,7 @@ impl SessionHolder {
     pub fn is_guest_primary(&self) -> bool {
         match self {
             Self::Host(_) => false,
+            Self::Gamma(session) => session.settings().mode == WorkspaceMode::Guest,
             Self::Beta(session) => session.settings().mode == WorkspaceMode::Guest,
         }
     }
@@ -227,7 +239,16 @@ impl SessionHolder {
     #[must_use]
     pub fn is_guest_primary_gamma(&self) -> bool {
         match self {
+            Self::Gamma(_) => self.is_guest_primary(),
             Self::Host(_) | Self::Beta(_) => false,
+        }
+    }
+
+    /// The session in a Lima guest whose own tree is the truth.
+    pub fn guest_primary_gamma_mut(&mut self) -> Option<&mut GammaSession> {
+        match self {
+            Self::Gamma(session) if session.settings().mode == WorkspaceMode::Guest => Some(session),
+            Self::Host(_) | Self::Gamma(_) | Self::Beta(_) => None,
         }
     }
 
@@ -236,7 +257,7 @@ impl SessionHolder {
     pub fn is_host_only(&self) -> bool {
         match self {
             Self::Host(_) => true,
-            Self::Beta(_) => false,
+            Self::Gamma(_) | Self::Beta(_) => false,
         }
     }
 
@@ -249,6 +270,7 @@ impl SessionHolder {
                 io::ErrorKind::Unsupported,
                 "the session runs on this host, not in a Lima guest",
             ),
+            Self::Gamma(session) => session.exec_shell(),
             Self::Beta(_) => io::Error::new(
                 io::ErrorKind::Unsupported,
                 "the session runs at a sidecar, not in a Lima guest",

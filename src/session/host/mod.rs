@@ -13,7 +13,6 @@ mod layer;
 mod layout;
 mod leftovers;
 mod overlay;
-mod owner;
 mod places;
 mod run_folder;
 mod session;
