@@ -15,6 +15,7 @@ mod kills;
 mod layouts;
 mod leftovers;
 mod library;
+mod lima;
 mod locks;
 mod output;
 mod plan;
