@@ -209,6 +209,14 @@ impl Relay {
                 until = Instant::now().checked_add(LAST_BREATH);
             }
         }
+        if self.out[1].report().is_none() {
+            // What may still hold the streams is the rest of the client, not of the tool.
+            for stream in [Stream::Stdout, Stream::Stderr] {
+                if self.open[index(stream)] && !self.closed(stream) {
+                    return;
+                }
+            }
+        }
         let end = self.end(ended);
         let _ = self.messages.send(Message::Ended(end));
     }

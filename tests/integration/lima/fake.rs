@@ -185,6 +185,42 @@ fn an_interrupt_ends_the_tool_in_the_guest() {
 }
 
 #[test]
+fn a_stop_finds_the_tool_also_where_the_sessions_own_connection_is_gone() {
+    let mark = format!("93{}", std::process::id());
+    let lima = Lima::running("");
+    let started = lima.project.beside("started");
+    let text = std::fs::read_to_string(lima.project.path("devshell.toml")).unwrap();
+    let tool = script(&format!("touch {}; sleep {mark}", started.display()));
+    lima.project.write("devshell.toml", text + &tool);
+    let running = lima.project.start_until(&["run"], &started);
+    // The guest's end of it, stopped and not ended: nothing there notices anything.
+    let line: Vec<u32> = processes_with("The resident shell of a session")
+        .into_iter()
+        .filter(|pid| parent(*pid) == Some(running.child.id()))
+        .collect();
+    assert_eq!(line.len(), 1);
+    let send = |signal: &str| {
+        let sent = std::process::Command::new("kill")
+            .args(["-s", signal, &line[0].to_string()])
+            .status();
+        assert!(sent.unwrap().success());
+    };
+    send("STOP");
+    running.signal("TERM");
+    let ran = running.end();
+    assert!(matches!(ran.status.code(), Some(143 | 75)), "{}", ran.stderr);
+    wait_for(
+        || processes_with(&format!("sleep {mark}")).is_empty(),
+        "the tool's processes to end",
+    );
+}
+
+fn parent(pid: u32) -> Option<u32> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat.rsplit(')').next()?.split_whitespace().nth(1)?.parse().ok()
+}
+
+#[test]
 fn a_devshell_that_is_killed_leaves_nothing_running_in_the_guest() {
     let mark = format!("95{}", std::process::id());
     let lima = Lima::running("");
