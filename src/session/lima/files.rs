@@ -94,7 +94,7 @@ impl GuestFiles {
                 message: error.to_string(),
                 source: None,
             })?;
-        match answer.code {
+        match answer.code.unwrap_or(-1) {
             0 => Ok(()),
             NOT_FOUND => Err(GuestFsError::NotFound(shown)),
             NOT_A_FOLDER => Err(GuestFsError::NotADirectory(shown)),

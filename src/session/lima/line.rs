@@ -41,7 +41,8 @@ pub(super) enum LineError {
 /// What a script in the guest answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Answer {
-    pub(super) code: i32,
+    /// None where it was no script that was asked for.
+    pub(super) code: Option<i32>,
     pub(super) stderr: String,
 }
 
@@ -107,7 +108,12 @@ impl Line {
         output: &mut dyn Write,
         patience: &Patience,
     ) -> Result<Answer, LineError> {
-        self.ask(&format!("do {script}"), input, output, patience)
+        let answer = self.ask(&format!("do {script}"), input, output, patience)?;
+        if answer.code.is_none() {
+            let why = "it gives no answer that can be read (is `base64` missing there?)";
+            return Err(LineError::Lost(why.to_owned()));
+        }
+        Ok(answer)
     }
 
     fn ask(
@@ -135,7 +141,7 @@ impl Line {
             let line = self.next(until, patience)?;
             let line = line.trim_ascii();
             if line == b"." {
-                return Ok(answer(&held, output).map_err(LineError::Here)?);
+                return answer(&held, output).map_err(LineError::Here);
             }
             let bytes = BASE64
                 .decode(line)
@@ -215,8 +221,7 @@ fn answer(held: &[u8], output: &mut dyn Write) -> io::Result<Answer> {
     let code = parts.next().unwrap_or_default();
     output.write_all(parts.next().unwrap_or_default())?;
     Ok(Answer {
-        // The answer to `mark` is empty.
-        code: String::from_utf8_lossy(code).parse().unwrap_or(0),
+        code: String::from_utf8_lossy(code).parse().ok(),
         stderr: String::from_utf8_lossy(stderr).trim().to_owned(),
     })
 }
@@ -245,7 +250,8 @@ mod tests {
         let mut output = Vec::new();
         let said = answer(b"a\0b\n\x003\0oops\n", &mut output).unwrap();
         assert_eq!(output, b"a\0b\n");
-        assert_eq!((said.code, said.stderr.as_str()), (3, "oops"));
+        assert_eq!((said.code, said.stderr.as_str()), (Some(3), "oops"));
+        assert_eq!(answer(b"", &mut output).unwrap().code, None);
     }
 
     #[test]

@@ -7,7 +7,7 @@ while IFS= read -r line; do
   case $line in
   'mark '*) mark=${line#mark } ;;
   'do '*)
-    { said=$({ eval "${line#do }"; } 2>&1 1>&3 3>&-); code=$?; printf '\000%s\000%s' "$code" "$said"; } 3>&1 | base64
+    { said=$({ eval "${line#do }"; } 2>&1 1>&3 3>&-); code=$?; [ ${#said} -lt 2000 ] || said=$(printf %s "$said" | tail -c 2000); printf '\000%s\000%s' "$code" "$said"; } 3>&1 | base64
     ;;
   esac
   echo .

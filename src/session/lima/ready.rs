@@ -200,7 +200,7 @@ fn prove(settings: &LimaSettings, guest: &Guest, cancel: &Cancel) -> Result<(), 
     let _ = std::fs::remove_file(&of_host);
     let _ = std::fs::remove_file(&of_guest);
     let (answer, said) = asked?;
-    if answer.code != 0 {
+    if answer.code != Some(0) {
         return Err(failed(answer.stderr));
     }
     if said != word || seen.as_ref().ok() != Some(&word) {

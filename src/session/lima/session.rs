@@ -154,7 +154,7 @@ impl GammaSession {
         let at = quoted(&self.settings.mount());
         let script = format!("sync -f {at} 2>/dev/null || sync");
         let answer = self.guest()?.run(&script, None, &mut std::io::sink(), FLUSH, cancel)?;
-        if answer.code == 0 {
+        if answer.code == Some(0) {
             return Ok(());
         }
         Err(VmError::Sync(SyncError::Io {
@@ -170,7 +170,7 @@ impl GammaSession {
             return Ok(());
         }
         let guest = self.guest()?;
-        if guest.ask("command -v cc >/dev/null", cx.cancel)?.0.code == 0 {
+        if guest.ask("command -v cc >/dev/null", cx.cancel)?.0.code == Some(0) {
             return Ok(());
         }
         cx.emitter.warn(format!(
@@ -182,7 +182,7 @@ impl GammaSession {
                       then sudo -n dnf install -y gcc gcc-c++ make; elif command -v apk >/dev/null; then sudo -n apk \
                       add build-base; else echo 'no package manager that is known' >&2; false; fi; } </dev/null >/dev/null";
         let answer = guest.run(script, None, &mut std::io::sink(), INSTALL, cx.cancel)?;
-        if answer.code == 0 {
+        if answer.code == Some(0) {
             return Ok(());
         }
         Err(VmError::Lima(format!(

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
-use crate::support::{Project, Ran, finish, is_root, not_run};
+use crate::support::{Project, Ran, finish, is_root, not_run, say};
 
 /// A guest without KVM, on a machine that does other things, too.
 const BOOT: Duration = Duration::from_secs(900);
@@ -200,7 +200,7 @@ fn a_real_guest_does_all_that_a_host_does() {
         ("compiler", compiler),
         ("guest mode", guest_mode),
     ] {
-        eprintln!("step: {name}");
+        say(&format!("lima::real: {name}"));
         step(&lima);
     }
     assert_eq!(lima.status(), "Running", "another run's instance was stopped");
@@ -214,7 +214,7 @@ fn a_real_guest_does_all_that_a_host_does() {
     end(running, STEP).code(0).says("is made from").says("committed");
     assert_eq!(first.read("made"), "end\n");
     assert_eq!(lima.status(), "Stopped");
-    eprintln!("step: power off");
+    say("lima::real: power off");
     power_off(&lima);
 }
 
@@ -333,8 +333,8 @@ fn signal(pid: u32, signal: &str) {
 
 fn interrupt(lima: &Lima) {
     let (project, child) = started(lima, "touch begun; setsid sleep 7305 & sleep 7306");
-    signal(child.id(), "INT");
-    end(child, STEP).code(130);
+    signal(child.id(), "TERM");
+    end(child, STEP).code(143);
     assert_eq!(sleepers(lima), "");
     assert!(!project.exists("begun"));
 }
