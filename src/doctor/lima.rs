@@ -143,7 +143,92 @@ fn instance(case: &Case, limactl: &Path) -> Vec<Check> {
             .mended_by(create(case, limactl, name)),
         }];
     };
-    vec![status(&found, limactl, name), mount(case, &found, limactl, name)]
+    let mut checks = vec![status(&found, limactl, name), mount(case, &found, limactl, name)];
+    if found.status == "Running" {
+        checks.extend(inside(case, limactl, name));
+    }
+    checks
+}
+
+/// With less than this in the guest a build will fill its disk.
+const LOW_KIB: u64 = 512 << 10;
+
+/// What a guest that runs has for tools; nothing is started for it.
+fn inside(case: &Case, limactl: &Path, name: &str) -> Vec<Check> {
+    // The word tells the guest's answer from what a login shell says.
+    const WORD: &str = "devshell-doctor";
+    const SCRIPT: &str = "echo devshell-doctor; for p in cc cargo; do command -v $p >/dev/null && echo has $p; done; \
+                          df -Pk / | tail -n 1";
+    let program = text(limactl);
+    let said = ask(case, limactl, &["shell", "--workdir", "/", name, "sh", "-c", SCRIPT]);
+    let said = match said {
+        Ok(said) => said,
+        Err(why) => {
+            return vec![
+                Check::problem("ssh", format!("the guest cannot be reached: {why}")).mended_by(anew(&program, name)),
+            ];
+        }
+    };
+    let out = String::from_utf8_lossy(&said.stdout).into_owned();
+    let mut lines = out.lines().skip_while(|line| line.trim() != WORD);
+    if lines.next().is_none() {
+        if said.exit == ToolExit::Success {
+            return Vec::new();
+        }
+        let why = last_line(&said.stderr).unwrap_or_else(|| "no reason given".to_owned());
+        return vec![
+            Check::problem("ssh", format!("the guest cannot be reached: {why}")).mended_by(anew(&program, name)),
+        ];
+    }
+    let lines: Vec<&str> = lines.map(str::trim).collect();
+    let has = |what: &str| lines.contains(&format!("has {what}").as_str());
+    let cc = if has("cc") {
+        Check::ok("cc", "the guest has a C compiler")
+    } else if case.config.vm.lima.auto_build_essential {
+        Check::info(
+            "cc",
+            "the guest has no C compiler: a run installs one (vm.lima.auto_build_essential)",
+        )
+    } else {
+        Check::warning("cc", "the guest has no C compiler").mended_by(command_line([
+            program.as_str(),
+            "shell",
+            name,
+            "sudo",
+            "apt-get",
+            "install",
+            "-y",
+            "build-essential",
+        ]))
+    };
+    let cargo = if has("cargo") {
+        Check::ok("cargo", "the guest has cargo")
+    } else {
+        Check::info(
+            "cargo",
+            "the guest has no cargo in the PATH of a login shell (https://rustup.rs)",
+        )
+    };
+    let free = lines
+        .last()
+        .and_then(|line| line.split_whitespace().nth(3)?.parse::<u64>().ok());
+    let disk = free.map(|free| {
+        let found = format!("{} MiB free on the guest's own disk", free >> 10);
+        if free < LOW_KIB {
+            Check::warning("disk", found).mended_by(command_line([program.as_str(), "shell", name, "df", "-h"]))
+        } else {
+            Check::ok("disk", found)
+        }
+    });
+    [cc, cargo].into_iter().chain(disk).collect()
+}
+
+fn anew(limactl: &str, name: &str) -> String {
+    format!(
+        "{} && {}",
+        command_line([limactl, "stop", "--force", name]),
+        command_line([limactl, "start", name])
+    )
 }
 
 fn status(found: &Instance, limactl: &Path, name: &str) -> Check {

@@ -476,6 +476,33 @@ fn a_guest_that_lacks_a_compiler_is_told_of_it_unless_hints_are_off() {
 }
 
 #[test]
+fn the_doctor_looks_into_a_guest_that_runs_and_starts_none() {
+    let checks = |lima: &Lima| {
+        let ran = lima.project.devshell(&["doctor", "--json", "--backend", "lima"]);
+        let report: serde_json::Value = serde_json::from_slice(&ran.stdout).unwrap();
+        let backends = report["backends"].as_array().unwrap().clone();
+        let of_lima = backends
+            .into_iter()
+            .find(|backend| backend["backend"] == "lima")
+            .unwrap();
+        of_lima["checks"].as_array().unwrap().clone()
+    };
+    let has = |checks: &[serde_json::Value], name: &str| checks.iter().any(|check| check["check"] == name);
+    let lima = Lima::running(TRUE);
+    let running = checks(&lima);
+    assert!(
+        has(&running, "cc") && has(&running, "cargo") && has(&running, "disk"),
+        "{running:#?}"
+    );
+    let dead = checks(&Lima::running(TRUE).wrong("ssh"));
+    let ssh = dead.iter().find(|check| check["check"] == "ssh").unwrap();
+    assert!(ssh.to_string().contains("Connection closed by remote host"), "{ssh}");
+    let stopped = Lima::new("Stopped", TRUE);
+    assert!(!has(&checks(&stopped), "cc"));
+    assert!(!stopped.get("calls").contains("start"));
+}
+
+#[test]
 fn isolation_that_a_guest_does_not_give_is_71() {
     let lima = Lima::running(TRUE);
     lima.project
