@@ -53,9 +53,10 @@ impl SessionHolder {
             }));
         }
         match config.backend.word() {
-            "lima" => LimaSettings::of_config(config)
-                .and_then(GammaSession::found)
-                .map(Self::Gamma),
+            "lima" => {
+                GammaSession::check(config)?;
+                LimaSettings::of_config(config).map(|settings| Self::Gamma(GammaSession::new(settings)))
+            }
             "beta" => BetaSettings::of_config(config).map(|settings| Self::Beta(BetaSession::new(settings))),
             other => Err(not_implemented(other)),
         }
@@ -99,7 +100,8 @@ impl SessionHolder {
     }
 
     /// Runs one program, which despite the name need not be Rust's, with the caller's
-    /// environment and an empty stdin; its output goes to the caller's stdout and stderr.
+    /// environment (in a Lima guest: the guest's own) and an empty stdin; its output goes to the
+    /// caller's stdout and stderr.
     ///
     /// A program that is not found ends with 127, one that cannot be executed with 126.
     ///
@@ -119,7 +121,11 @@ impl SessionHolder {
                 .collect(),
             cwd: parse(vfs_cwd)?,
             // What any child of the caller would inherit.
-            env: std::env::vars_os().collect(),
+            env: match self {
+                // This host's paths mean nothing in a guest, which has an environment of its own.
+                Self::Gamma(_) => Vec::new(),
+                Self::Host(_) | Self::Beta(_) => std::env::vars_os().collect(),
+            },
             stdin: Stdin::Null,
         };
         let mut pass_on = |stream: Stream, bytes: &[u8]| {

@@ -5,7 +5,7 @@ use std::sync::mpsc::SyncSender;
 use std::time::{Duration, Instant};
 
 use crate::guest_fs::{GuestFsOps, logical_path_to_guest};
-use crate::plan::{Require, WorkspaceMode};
+use crate::plan::{Require, VmConfig, WorkspaceMode};
 use crate::process::{Cancel, Message, Running, ToolCommand};
 use crate::session::guest_tree::{GuestTree as _, Outputs, put_inputs};
 use crate::session::staged_tree::StagedTree;
@@ -70,14 +70,16 @@ impl GammaSession {
         }
     }
 
-    /// As [`Self::new`], where limactl is there.
+    /// Whether there is a limactl to have a session with.
     ///
     /// # Errors
-    /// [`VmError::Lima`] where it is not.
-    pub fn found(settings: LimaSettings) -> Result<Self, VmError> {
-        let session = Self::new(settings);
-        session.limactl.check()?;
-        Ok(session)
+    /// [`VmError::Lima`] where there is none.
+    pub fn check(config: &VmConfig) -> Result<(), VmError> {
+        let limactl = Limactl {
+            program: config.limactl.clone(),
+            instance: config.lima_instance.clone(),
+        };
+        limactl.check()
     }
 
     /// Its settings.
