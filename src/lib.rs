@@ -54,5 +54,6 @@ pub use guest_fs::{GuestFsError, GuestFsOps, MockGuestFsOps, logical_path_to_gue
 pub use plan::{VmConfig, WorkspaceMode};
 pub use session::beta::BetaSession;
 pub use session::host::HostSandboxSession;
+pub use session::lima::GammaSession;
 pub use session::{SessionHolder, VmError};
 pub use vfs::Vfs;

@@ -5,11 +5,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use serde_json::Value;
-
 use crate::process::{Cancel, CaptureLimits, Captured, SpawnRequest, Stdin, ToolExit, capture};
 use crate::quote::command_line;
 use crate::runner::chain;
+use crate::session::lima::instance::{self, Instance, mount_expression};
 
 use super::Case;
 use super::facts::{install, program, text, variable};
@@ -133,11 +132,7 @@ fn instance(case: &Case, limactl: &Path) -> Vec<Check> {
         Ok(said) => said,
         Err(why) => return vec![Check::problem("instance", why).mended_by(by_hand(limactl))],
     };
-    // One object a line; for an unknown name there is none, and an exit code.
-    let found = String::from_utf8_lossy(&said.stdout)
-        .lines()
-        .filter_map(|line| serde_json::from_str::<Value>(line).ok())
-        .find(|object| object["name"] == name);
+    let found = instance::find(&said.stdout, name);
     let Some(found) = found else {
         return vec![match &lima.template {
             Some(template) => Check::info("instance", format!("`{name}` will be created from `{template}`")),
@@ -148,36 +143,107 @@ fn instance(case: &Case, limactl: &Path) -> Vec<Check> {
             .mended_by(create(case, limactl, name)),
         }];
     };
-    vec![status(&found, limactl, name), mount(case, &found, limactl, name)]
+    let mut checks = vec![status(&found, limactl, name), mount(case, &found, limactl, name)];
+    if found.status == "Running" {
+        checks.extend(inside(case, limactl, name));
+    }
+    checks
 }
 
-fn status(found: &Value, limactl: &Path, name: &str) -> Check {
-    let status = found["status"].as_str().unwrap_or("of no known status");
+/// With less than this in the guest a build will fill its disk.
+const LOW_KIB: u64 = 512 << 10;
+
+/// What a guest that runs has for tools; nothing is started for it.
+fn inside(case: &Case, limactl: &Path, name: &str) -> Vec<Check> {
+    // The word tells the guest's answer from what a login shell says.
+    const WORD: &str = "devshell-doctor";
+    const SCRIPT: &str = "echo devshell-doctor; for p in cc cargo; do command -v $p >/dev/null && echo has $p; done; \
+                          df -Pk / | tail -n 1";
+    let program = text(limactl);
+    let said = ask(case, limactl, &["shell", "--workdir", "/", name, "sh", "-c", SCRIPT]);
+    let said = match said {
+        Ok(said) => said,
+        Err(why) => {
+            return vec![
+                Check::problem("ssh", format!("the guest cannot be reached: {why}")).mended_by(anew(&program, name)),
+            ];
+        }
+    };
+    let out = String::from_utf8_lossy(&said.stdout).into_owned();
+    let mut lines = out.lines().skip_while(|line| line.trim() != WORD);
+    if lines.next().is_none() {
+        if said.exit == ToolExit::Success {
+            return Vec::new();
+        }
+        let why = last_line(&said.stderr).unwrap_or_else(|| "no reason given".to_owned());
+        return vec![
+            Check::problem("ssh", format!("the guest cannot be reached: {why}")).mended_by(anew(&program, name)),
+        ];
+    }
+    let lines: Vec<&str> = lines.map(str::trim).collect();
+    let has = |what: &str| lines.contains(&format!("has {what}").as_str());
+    let cc = if has("cc") {
+        Check::ok("cc", "the guest has a C compiler")
+    } else if case.config.vm.lima.auto_build_essential {
+        Check::info(
+            "cc",
+            "the guest has no C compiler: a run installs one (vm.lima.auto_build_essential)",
+        )
+    } else {
+        Check::warning("cc", "the guest has no C compiler").mended_by(command_line([
+            program.as_str(),
+            "shell",
+            name,
+            "sudo",
+            "apt-get",
+            "install",
+            "-y",
+            "build-essential",
+        ]))
+    };
+    let cargo = if has("cargo") {
+        Check::ok("cargo", "the guest has cargo")
+    } else {
+        Check::info(
+            "cargo",
+            "the guest has no cargo in the PATH of a login shell (https://rustup.rs)",
+        )
+    };
+    let free = lines
+        .last()
+        .and_then(|line| line.split_whitespace().nth(3)?.parse::<u64>().ok());
+    let disk = free.map(|free| {
+        let found = format!("{} MiB free on the guest's own disk", free >> 10);
+        if free < LOW_KIB {
+            Check::warning("disk", found).mended_by(command_line([program.as_str(), "shell", name, "df", "-h"]))
+        } else {
+            Check::ok("disk", found)
+        }
+    });
+    [cc, cargo].into_iter().chain(disk).collect()
+}
+
+fn anew(limactl: &str, name: &str) -> String {
+    format!(
+        "{} && {}",
+        command_line([limactl, "stop", "--force", name]),
+        command_line([limactl, "start", name])
+    )
+}
+
+fn status(found: &Instance, limactl: &Path, name: &str) -> Check {
+    let status = found.status.as_str();
     let said = format!("`{name}` is {status}");
     let limactl = text(limactl);
     match status {
         "Running" => Check::ok("instance", said),
         "Stopped" => Check::info("instance", format!("{said}: a run starts it")),
-        "Broken" => Check::problem("instance", format!("{said}: {}", errors(found))).mended_by(format!(
+        "Broken" => Check::problem("instance", format!("{said}: {}", found.errors_in_words())).mended_by(format!(
             "{} && {}",
             command_line([&limactl, "stop", "--force", name]),
             command_line([&limactl, "start", name])
         )),
         _ => Check::warning("instance", said).mended_by(command_line([&limactl, "start", name])),
-    }
-}
-
-fn errors(found: &Value) -> String {
-    let errors: Vec<&str> = found["errors"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .filter_map(Value::as_str)
-        .collect();
-    if errors.is_empty() {
-        "its host agent is gone".to_owned()
-    } else {
-        errors.join("; ")
     }
 }
 
@@ -187,24 +253,12 @@ fn parent(case: &Case) -> &Path {
     staging.parent().unwrap_or(staging)
 }
 
-fn mount(case: &Case, found: &Value, limactl: &Path, name: &str) -> Check {
+fn mount(case: &Case, found: &Instance, limactl: &Path, name: &str) -> Check {
     let (parent, guest) = (parent(case), Path::new(&case.config.vm.guest_workspace));
     let home = variable(case, "HOME").map(PathBuf::from).unwrap_or_default();
-    let expanded = |location: &str| match location.strip_prefix('~') {
-        Some(rest) => home.join(rest.trim_start_matches('/')),
-        None => PathBuf::from(location),
-    };
-    let mounts = found["config"]["mounts"].as_array().into_iter().flatten();
-    let seen = mounts.filter_map(|mount| {
-        let location = expanded(mount["location"].as_str()?);
-        let point = mount["mountPoint"]
-            .as_str()
-            .map_or_else(|| location.clone(), PathBuf::from);
-        let rest = parent.strip_prefix(&location).ok()?;
-        (point.join(rest) == guest).then(|| mount["writable"].as_bool().unwrap_or(false))
-    });
+    let seen = found.shows(parent, guest, &home);
     let (parent, guest) = (parent.display(), guest.display());
-    let check = match seen.max() {
+    let check = match seen {
         Some(true) => return Check::ok("mount", format!("`{parent}` appears as `{guest}`")),
         Some(false) => Check::problem("mount", format!("`{parent}` appears as `{guest}`, but read-only")),
         None => Check::problem(
@@ -216,17 +270,12 @@ fn mount(case: &Case, found: &Value, limactl: &Path, name: &str) -> Check {
     check.mended_by(format!(
         "{} && {}",
         command_line([&limactl, "stop", name]),
-        command_line([&limactl, "edit", name, "--set", &mount_expression(case)])
+        command_line([&limactl, "edit", name, "--set", &expression(case)])
     ))
 }
 
-fn mount_expression(case: &Case) -> String {
-    let mount = serde_json::json!({
-        "location": text(parent(case)),
-        "mountPoint": case.config.vm.guest_workspace,
-        "writable": true,
-    });
-    format!(".mounts += [{mount}]")
+fn expression(case: &Case) -> String {
+    mount_expression(parent(case), &case.config.vm.guest_workspace)
 }
 
 fn create(case: &Case, limactl: &Path, name: &str) -> String {
@@ -236,7 +285,7 @@ fn create(case: &Case, limactl: &Path, name: &str) -> String {
         "--tty=false",
         &format!("--name={name}"),
         "--set",
-        &mount_expression(case),
+        &expression(case),
         "template:default",
     ])
 }

@@ -1,6 +1,7 @@
 //! What backends with a guest need to know, from the config.
 
-use super::types::{BetaPlan, GuestPlan, Require, SidecarAddress};
+use super::facts::Facts;
+use super::types::{BetaPlan, GuestPlan, LimaPlan, Require, SidecarAddress};
 use crate::config::{self, Config};
 
 pub(super) fn beta(config: &Config) -> BetaPlan {
@@ -9,6 +10,23 @@ pub(super) fn beta(config: &Config) -> BetaPlan {
         address: SidecarAddress::new(beta.socket.as_deref(), beta.command.as_deref()),
         token_file: beta.token_file.clone(),
         session_staging: beta.session_staging.clone(),
+        guest: guest(config),
+    }
+}
+
+pub(super) fn lima(config: &Config, facts: &Facts) -> LimaPlan {
+    let lima = &config.vm.lima;
+    LimaPlan {
+        instance: lima.instance.clone(),
+        limactl: lima.limactl.clone(),
+        template: lima.template.clone(),
+        cpus: lima.cpus,
+        memory: lima.memory.0,
+        disk: lima.disk.0,
+        stop_on_exit: lima.stop_on_exit,
+        auto_build_essential: lima.auto_build_essential,
+        hints: lima.hints,
+        home: facts.variable("HOME").map(Into::into),
         guest: guest(config),
     }
 }

@@ -96,7 +96,7 @@ pub fn require_tools(plan: &Plan) -> Result<(), PlanError> {
 
 fn plan(loaded: &Loaded, facts: &Facts, tools: Vec<ToolPlan>) -> Result<Plan, PlanError> {
     let config = &loaded.config;
-    let (mut backend, backend_why) = backend(loaded);
+    let (mut backend, backend_why) = backend(loaded, facts);
     let places = places(config, facts);
     refuse_workspace(loaded, facts, &mut backend, &places)?;
     if let Backend::Host(host) = &mut backend
@@ -190,7 +190,7 @@ pub(super) fn limit(duration: Duration) -> Option<Duration> {
 }
 
 /// The backend, and why in words.
-fn backend(loaded: &Loaded) -> (Backend, String) {
+fn backend(loaded: &Loaded, facts: &Facts) -> (Backend, String) {
     let vm = &loaded.config.vm;
     let set_by = |key: &str| {
         let origin = loaded.origins.of(key).last();
@@ -205,7 +205,7 @@ fn backend(loaded: &Loaded) -> (Backend, String) {
     let why = format!("vm.backend = \"{}\", {}", vm.backend.word(), set_by("vm.backend"));
     let backend = match vm.backend {
         BackendName::Auto | BackendName::Host => Backend::Host(host(&loaded.config)),
-        BackendName::Lima => Backend::Lima,
+        BackendName::Lima => Backend::Lima(guests::lima(&loaded.config, facts)),
         BackendName::Beta => Backend::Beta(guests::beta(&loaded.config)),
         BackendName::Remote => Backend::Remote,
     };

@@ -105,8 +105,8 @@ impl Places {
 pub enum Backend {
     /// A sandbox on this host.
     Host(HostPlan),
-    /// A Lima virtual machine. Not available in this version.
-    Lima,
+    /// A Lima virtual machine.
+    Lima(LimaPlan),
     /// A sidecar process.
     Beta(BetaPlan),
     /// A remote-execution cluster. Not available in this version.
@@ -119,7 +119,7 @@ impl Backend {
     pub fn name(&self) -> &'static str {
         match self {
             Self::Host(_) => "host",
-            Self::Lima => "lima",
+            Self::Lima(_) => "lima",
             Self::Beta(_) => "beta",
             Self::Remote => "remote",
         }
@@ -136,6 +136,33 @@ pub struct BetaPlan {
     /// Where the folder of all guests' staging, `vm.workspace_parent`, lies for the sidecar; the
     /// same path as here by default.
     pub session_staging: Option<String>,
+    /// The guest's side of the tree.
+    pub guest: GuestPlan,
+}
+
+/// Settings of the Lima backend.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LimaPlan {
+    /// The instance's name.
+    pub instance: String,
+    /// limactl: a name, or an absolute path.
+    pub limactl: PathBuf,
+    /// What a missing instance may be made from.
+    pub template: Option<String>,
+    /// Processors of an instance that is made.
+    pub cpus: u32,
+    /// Its memory, in bytes.
+    pub memory: u64,
+    /// Its disk, in bytes.
+    pub disk: u64,
+    /// Whether an instance that the run started is stopped behind it.
+    pub stop_on_exit: bool,
+    /// Whether a C toolchain is installed where there is none.
+    pub auto_build_essential: bool,
+    /// Whether a failed tool is looked at for what its guest lacks.
+    pub hints: bool,
+    /// What `~` means in the instance's mounts.
+    pub home: Option<PathBuf>,
     /// The guest's side of the tree.
     pub guest: GuestPlan,
 }

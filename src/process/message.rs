@@ -78,6 +78,13 @@ impl Cancel {
         }
     }
 
+    /// How long until the deadline passes; none where there is no deadline.
+    #[must_use]
+    pub fn remaining(&self) -> Option<std::time::Duration> {
+        self.deadline
+            .map(|deadline| deadline.saturating_duration_since(Instant::now()))
+    }
+
     /// The same wish, for work that a first signal asks for or at least does not make useless,
     /// such as keeping what there is: only a further one counts.
     #[must_use]

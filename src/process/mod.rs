@@ -2,6 +2,8 @@
 
 #[cfg(target_os = "linux")]
 mod capture;
+#[cfg(target_os = "linux")]
+mod client;
 mod command;
 mod exit;
 #[cfg(target_os = "linux")]
@@ -25,6 +27,8 @@ mod tests;
 
 #[cfg(target_os = "linux")]
 pub use capture::{CaptureError, CaptureLimits, Captured, capture};
+#[cfg(target_os = "linux")]
+pub use client::{Client, consult, replace};
 pub use command::{Stdin, ToolCommand};
 pub use exit::{ToolEnd, ToolExit};
 #[cfg(target_os = "linux")]

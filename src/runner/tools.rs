@@ -214,7 +214,7 @@ impl Runner<'_> {
     fn environment(&self, tool: &ToolPlan) -> Vec<(OsString, OsString)> {
         let mut env = match self.plan.backend {
             Backend::Host(_) => tool_environment(tool, &self.setup.env),
-            Backend::Lima | Backend::Beta(_) | Backend::Remote => guest_environment(tool, &self.setup.env),
+            Backend::Lima(_) | Backend::Beta(_) | Backend::Remote => guest_environment(tool, &self.setup.env),
         };
         self.setup.secrets.add_to(&mut env, &tool.secrets);
         env

@@ -15,6 +15,7 @@ use crate::workspace::Baseline;
 
 use super::beta::{BetaSession, BetaSettings};
 use super::host::{HostSandboxSession, HostSettings};
+use super::lima::{GammaSession, LimaSettings};
 use super::open::{no_guest, not_implemented};
 use super::{Context, Session, VmError};
 
@@ -22,6 +23,8 @@ use super::{Context, Session, VmError};
 pub enum SessionHolder {
     /// α: tools run on this host, in a private view of the tree.
     Host(HostSandboxSession),
+    /// γ: tools run in a Lima virtual machine.
+    Gamma(GammaSession),
     /// β: tools run at a sidecar.
     Beta(BetaSession),
 }
@@ -50,6 +53,10 @@ impl SessionHolder {
             }));
         }
         match config.backend.word() {
+            "lima" => {
+                GammaSession::check(config)?;
+                LimaSettings::of_config(config).map(|settings| Self::Gamma(GammaSession::new(settings)))
+            }
             "beta" => BetaSettings::of_config(config).map(|settings| Self::Beta(BetaSession::new(settings))),
             other => Err(not_implemented(other)),
         }
@@ -70,6 +77,7 @@ impl SessionHolder {
     fn exec_timeout(&self) -> Option<Duration> {
         match self {
             Self::Host(session) => session.settings().exec_timeout,
+            Self::Gamma(session) => session.settings().exec_timeout,
             Self::Beta(session) => session.settings().exec_timeout,
         }
     }
@@ -77,6 +85,7 @@ impl SessionHolder {
     fn session(&mut self) -> &mut dyn Session {
         match self {
             Self::Host(session) => session,
+            Self::Gamma(session) => session,
             Self::Beta(session) => session,
         }
     }
@@ -91,7 +100,8 @@ impl SessionHolder {
     }
 
     /// Runs one program, which despite the name need not be Rust's, with the caller's
-    /// environment and an empty stdin; its output goes to the caller's stdout and stderr.
+    /// environment (in a Lima guest: the guest's own) and an empty stdin; its output goes to the
+    /// caller's stdout and stderr.
     ///
     /// A program that is not found ends with 127, one that cannot be executed with 126.
     ///
@@ -111,7 +121,11 @@ impl SessionHolder {
                 .collect(),
             cwd: parse(vfs_cwd)?,
             // What any child of the caller would inherit.
-            env: std::env::vars_os().collect(),
+            env: match self {
+                // This host's paths mean nothing in a guest, which has an environment of its own.
+                Self::Gamma(_) => Vec::new(),
+                Self::Host(_) | Self::Beta(_) => std::env::vars_os().collect(),
+            },
             stdin: Stdin::Null,
         };
         let mut pass_on = |stream: Stream, bytes: &[u8]| {
@@ -170,6 +184,7 @@ impl SessionHolder {
     fn carry_in(&mut self, vfs: &Vfs) -> Result<(), VmError> {
         match self {
             Self::Host(_) => Ok(()),
+            Self::Gamma(session) => quietly(|cx| session.push(vfs, cx)),
             Self::Beta(session) => quietly(|cx| session.push(vfs, cx)),
         }
     }
@@ -178,6 +193,7 @@ impl SessionHolder {
     fn carry_out(&mut self, vfs: &mut Vfs) -> Result<(), VmError> {
         match self {
             Self::Host(_) => Ok(()),
+            Self::Gamma(session) => quietly(|cx| session.pull(vfs, cx)),
             Self::Beta(session) => quietly(|cx| session.pull(vfs, cx)),
         }
     }
@@ -210,6 +226,7 @@ impl SessionHolder {
     pub fn guest_primary_fs_ops_mut(&mut self) -> Option<(&mut dyn GuestFsOps, String)> {
         match self {
             Self::Host(_) => None,
+            Self::Gamma(session) => session.guest_fs(),
             Self::Beta(session) => session.guest_fs(),
         }
     }
@@ -219,6 +236,7 @@ impl SessionHolder {
     pub fn is_guest_primary(&self) -> bool {
         match self {
             Self::Host(_) => false,
+            Self::Gamma(session) => session.settings().mode == WorkspaceMode::Guest,
             Self::Beta(session) => session.settings().mode == WorkspaceMode::Guest,
         }
     }
@@ -227,7 +245,16 @@ impl SessionHolder {
     #[must_use]
     pub fn is_guest_primary_gamma(&self) -> bool {
         match self {
+            Self::Gamma(_) => self.is_guest_primary(),
             Self::Host(_) | Self::Beta(_) => false,
+        }
+    }
+
+    /// The session in a Lima guest whose own tree is the truth.
+    pub fn guest_primary_gamma_mut(&mut self) -> Option<&mut GammaSession> {
+        match self {
+            Self::Gamma(session) if session.settings().mode == WorkspaceMode::Guest => Some(session),
+            Self::Host(_) | Self::Gamma(_) | Self::Beta(_) => None,
         }
     }
 
@@ -236,7 +263,7 @@ impl SessionHolder {
     pub fn is_host_only(&self) -> bool {
         match self {
             Self::Host(_) => true,
-            Self::Beta(_) => false,
+            Self::Gamma(_) | Self::Beta(_) => false,
         }
     }
 
@@ -249,6 +276,7 @@ impl SessionHolder {
                 io::ErrorKind::Unsupported,
                 "the session runs on this host, not in a Lima guest",
             ),
+            Self::Gamma(session) => session.exec_shell(),
             Self::Beta(_) => io::Error::new(
                 io::ErrorKind::Unsupported,
                 "the session runs at a sidecar, not in a Lima guest",

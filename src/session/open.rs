@@ -4,6 +4,7 @@ use crate::plan::{Backend, Plan, WorkspaceMode};
 
 use super::beta::{BetaSession, BetaSettings};
 use super::host::{HostSandboxSession, HostSettings};
+use super::lima::{GammaSession, LimaSettings};
 use super::{Session, VmError};
 
 /// Opens the session of a plan. Whatever can be refused before anything is made is refused here;
@@ -16,7 +17,8 @@ pub fn open(plan: &Plan) -> Result<Box<dyn Session>, VmError> {
     let host = match &plan.backend {
         Backend::Host(host) => host,
         Backend::Beta(beta) => return Ok(Box::new(BetaSession::new(BetaSettings::of_plan(plan, beta)))),
-        Backend::Lima | Backend::Remote => return Err(not_implemented(plan.backend.name())),
+        Backend::Lima(lima) => return Ok(Box::new(GammaSession::new(LimaSettings::of_plan(plan, lima)))),
+        Backend::Remote => return Err(not_implemented(plan.backend.name())),
     };
     if plan.workspace_mode == WorkspaceMode::Guest {
         return Err(no_guest());
@@ -27,7 +29,7 @@ pub fn open(plan: &Plan) -> Result<Box<dyn Session>, VmError> {
 /// Whether this version has a backend of this name, as `Backend::name` has it.
 #[must_use]
 pub fn is_in_this_version(backend: &str) -> bool {
-    matches!(backend, "host" | "beta")
+    matches!(backend, "host" | "beta" | "lima")
 }
 
 /// A backend that this version does not have.

@@ -22,6 +22,7 @@ mod kills;
 mod layouts;
 mod leftovers;
 mod library;
+mod lima;
 mod locks;
 mod output;
 mod plan;

@@ -16,7 +16,6 @@ mod layout;
 mod leftovers;
 mod outside;
 mod overlay;
-mod owner;
 mod places;
 mod run_folder;
 mod session;

@@ -6,7 +6,7 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use super::owner::Owner;
+use crate::session::owner::Owner;
 use crate::session::staging::remove_folder;
 
 use super::view_place::ViewPlace;

@@ -1,0 +1,226 @@
+//! Bringing an instance to where tools can run in it.
+
+use std::path::Path;
+use std::time::Duration;
+
+use crate::process::Cancel;
+use crate::session::{Context, VmError};
+
+use super::guest::Guest;
+use super::instance::{Instance, mount_expression};
+use super::lease::turn;
+use super::limactl::{Limactl, logs};
+use super::line::{LineError, random};
+use super::settings::LimaSettings;
+
+/// How long the first connection may take; the guest has answered limactl before.
+const CONNECT: Duration = Duration::from_secs(120);
+/// How long the stop of a start that was called off may take.
+const AFTER: Duration = Duration::from_secs(60);
+
+/// An instance that runs and shows the workspace.
+pub(super) struct Up {
+    pub(super) guest: Guest,
+    /// How its mounts are made.
+    pub(super) mount_type: String,
+}
+
+/// Finds or makes the instance, starts it, and proves that the mount works. `started` says at any
+/// time whether this call has started it.
+pub(super) fn bring_up(
+    settings: &LimaSettings,
+    limactl: &Limactl,
+    started: &mut bool,
+    cx: &mut Context,
+) -> Result<Up, VmError> {
+    let cancel = cx.cancel.clone();
+    let _turn = turn(&settings.leases, &limactl.instance, &cancel)
+        .map_err(|error| VmError::Lima(format!("`{}` cannot be used: {error}", settings.leases.display())))?
+        .ok_or(VmError::Interrupted)?;
+    let mut found = match limactl.find(&cancel)? {
+        Some(found) => found,
+        None => create(settings, limactl, cx)?,
+    };
+    // Before anything is started: no start mends a mount that is not there.
+    check_mount(settings, limactl, &found)?;
+    if found.status == "Broken" {
+        cx.emitter.warn(format!(
+            "the Lima instance `{}` is broken ({}): it is stopped by force and started anew",
+            limactl.instance,
+            found.errors_in_words()
+        ));
+        limactl.stop(true, &cancel)?;
+        found = again(limactl, &cancel)?;
+    }
+    if found.status != "Running" {
+        start(limactl, &found, cx)?;
+        *started = true;
+        found = again(limactl, &cancel)?;
+    }
+    if found.status != "Running" {
+        return Err(VmError::Lima(format!(
+            "the Lima instance `{}` is {} after it was started: {}; {}",
+            limactl.instance,
+            found.status,
+            found.errors_in_words(),
+            logs(&found.dir)
+        )));
+    }
+    let limit = cancel.remaining().map_or(CONNECT, |left| left.min(CONNECT));
+    let guest = Guest::connect(limactl, limit, &cancel).map_err(|error| unreachable(limactl, &found, error))?;
+    prove(settings, &guest, &cancel)?;
+    Ok(Up {
+        guest,
+        mount_type: found.mount_type,
+    })
+}
+
+fn again(limactl: &Limactl, cancel: &Cancel) -> Result<Instance, VmError> {
+    limactl
+        .find(cancel)?
+        .ok_or_else(|| VmError::Lima(format!("the Lima instance `{}` is gone", limactl.instance)))
+}
+
+/// In GiB, as limactl takes sizes.
+fn gib(bytes: u64) -> String {
+    const MIB: u64 = 1 << 20;
+    let mib = bytes.div_ceil(MIB);
+    format!("{}.{:03}", mib / 1024, (mib % 1024) * 1000 / 1024)
+}
+
+fn create(settings: &LimaSettings, limactl: &Limactl, cx: &mut Context) -> Result<Instance, VmError> {
+    let lima = &settings.lima;
+    let mount = mount_expression(&settings.parent, &lima.guest.guest_workspace);
+    let Some(template) = &lima.template else {
+        return Err(VmError::Lima(format!(
+            "there is no Lima instance `{}`. Set vm.lima.template to have it made (`template:default`, a file or a \
+             URL), or make it: `{} create --name={} --set '{mount}' template:default`",
+            limactl.instance,
+            limactl.program.display(),
+            limactl.instance
+        )));
+    };
+    cx.emitter.warn(format!(
+        "the Lima instance `{}` is made from `{template}`",
+        limactl.instance
+    ));
+    let flags = [
+        format!("--cpus={}", lima.cpus),
+        format!("--memory={}", gib(lima.memory)),
+        format!("--disk={}", gib(lima.disk)),
+        "--set".to_owned(),
+        mount,
+    ];
+    limactl.create(template, &flags, cx)?;
+    again(limactl, cx.cancel)
+}
+
+fn start(limactl: &Limactl, found: &Instance, cx: &mut Context) -> Result<(), VmError> {
+    let error = match limactl.start(cx) {
+        Ok(()) => return Ok(()),
+        Err(error) => error,
+    };
+    // Half a start is nobody's: what came up so far is stopped.
+    let cancel = Cancel::new().until(std::time::Instant::now().checked_add(AFTER));
+    if let Err(left) = limactl.stop(true, &cancel) {
+        cx.emitter.warn(left.to_string());
+    }
+    match error {
+        VmError::Lima(message) => Err(VmError::Lima(format!("{message}; {}", logs(&found.dir)))),
+        error => {
+            cx.emitter.warn(format!(
+                "the start of the Lima instance `{}` was called off; {}",
+                limactl.instance,
+                logs(&found.dir)
+            ));
+            Err(error)
+        }
+    }
+}
+
+fn unreachable(limactl: &Limactl, found: &Instance, error: LineError) -> VmError {
+    let why = match error {
+        LineError::Cancelled => return VmError::Interrupted,
+        LineError::Lost(why) => why,
+        LineError::Late(limit) => format!("no answer within {} s", limit.as_secs()),
+        LineError::Here(error) => error.to_string(),
+    };
+    VmError::Lima(format!(
+        "the Lima instance `{0}` runs and cannot be reached: {why}. Does its sshd live? `{1} shell {0}` shows the \
+         same, `{1} stop --force {0}` and a new run start it anew; {2}",
+        limactl.instance,
+        limactl.program.display(),
+        logs(&found.dir)
+    ))
+}
+
+/// The mount as the instance was configured, whatever lies there now.
+fn check_mount(settings: &LimaSettings, limactl: &Limactl, found: &Instance) -> Result<(), VmError> {
+    let guest = &settings.lima.guest.guest_workspace;
+    let home = settings.lima.home.clone().unwrap_or_default();
+    let parent = settings.parent.display();
+    let what = match found.shows(&settings.parent, Path::new(guest), &home) {
+        Some(true) => return Ok(()),
+        Some(false) => "read-only",
+        None => "not",
+    };
+    Err(VmError::Lima(format!(
+        "the Lima instance `{0}` does {what} show `{parent}` as `{guest}`. Stop it (`{1} stop {0}`), add to `mounts` \
+         in `{2}` (or with `{1} edit {0}`)\n\n    mounts:\n    - location: \"{parent}\"\n      mountPoint: \
+         \"{guest}\"\n      writable: true\n\nand run again; vm.workspace_parent and vm.guest_workspace say which \
+         folder and where",
+        limactl.instance,
+        limactl.program.display(),
+        found.dir.join("lima.yaml").display(),
+    ).replace("does read-only show", "shows only for reading")))
+}
+
+/// A file from here is seen there, and one from there is seen here.
+fn prove(settings: &LimaSettings, guest: &Guest, cancel: &Cancel) -> Result<(), VmError> {
+    let (there, here, word) = (format!(".proof-{}", random()), format!(".proof-{}", random()), random());
+    let failed = |why: String| {
+        VmError::Lima(format!(
+            "the mount of `{}` at `{}` in the Lima instance `{}` does not work: {why}. `{} shell {} mount` shows what \
+             is mounted there",
+            settings.parent.display(),
+            settings.lima.guest.guest_workspace,
+            guest.limactl.instance,
+            guest.limactl.program.display(),
+            guest.limactl.instance
+        ))
+    };
+    let (of_host, of_guest) = (settings.parent.join(&there), settings.parent.join(&here));
+    std::fs::write(&of_host, &word).map_err(|error| failed(format!("`{}`: {error}", of_host.display())))?;
+    let at = quoted(&settings.lima.guest.guest_workspace);
+    let asked = guest.ask(
+        &format!("cat {at}/{there} && printf %s {word} >{at}/{here} && chmod 666 {at}/{here}"),
+        cancel,
+    );
+    let seen = std::fs::read_to_string(&of_guest);
+    let _ = std::fs::remove_file(&of_host);
+    let _ = std::fs::remove_file(&of_guest);
+    let (answer, said) = asked?;
+    if answer.code != Some(0) {
+        return Err(failed(answer.stderr));
+    }
+    if said != word || seen.as_ref().ok() != Some(&word) {
+        return Err(failed("what one side writes, the other does not see".to_owned()));
+    }
+    Ok(())
+}
+
+/// As one word of a shell.
+pub(super) fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "'\\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_told_in_gib() {
+        assert_eq!(gib(4 << 30), "4.000");
+        assert_eq!(gib(1536 << 20), "1.500");
+    }
+}

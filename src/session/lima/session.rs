@@ -1,0 +1,384 @@
+//! The Lima backend as the runner uses it.
+
+use std::sync::Arc;
+use std::sync::mpsc::SyncSender;
+use std::time::{Duration, Instant};
+
+use crate::guest_fs::{GuestFsOps, logical_path_to_guest};
+use crate::plan::{Require, VmConfig, WorkspaceMode};
+use crate::process::{Cancel, Message, Running, ToolCommand};
+use crate::session::guest_tree::{GuestTree as _, Outputs, put_inputs};
+use crate::session::staged_tree::StagedTree;
+use crate::session::{Context, Readiness, Session, VmError};
+use crate::sys::fs::make_private_dirs;
+use crate::vfs::{Vfs, VfsPath};
+use crate::workspace::{Baseline, SyncError};
+
+use super::files::GuestFiles;
+use super::guest::Guest;
+use super::hints;
+use super::lease::{Lease, turn};
+use super::limactl::Limactl;
+use super::line::random;
+use super::ready::{bring_up, quoted};
+use super::settings::LimaSettings;
+
+/// How long the guest may take to write out what it holds back.
+const FLUSH: Duration = Duration::from_secs(300);
+/// How long the installation of a compiler may take.
+const INSTALL: Duration = Duration::from_secs(1800);
+/// How long a look at a lost instance may take.
+const POST_MORTEM: Duration = Duration::from_secs(10);
+
+/// A session in a Lima instance.
+pub struct GammaSession {
+    settings: LimaSettings,
+    limactl: Limactl,
+    /// What everything that the tools start bears.
+    mark: String,
+    guest: Option<Arc<Guest>>,
+    lease: Option<Lease>,
+    started: bool,
+    /// The workspace as a path of the Vfs.
+    workspace: Option<VfsPath>,
+    staged: Option<Box<StagedTree>>,
+    /// In guest mode.
+    outputs: Option<Box<Outputs>>,
+    /// Handed out to callers of the library.
+    files: Option<GuestFiles>,
+}
+
+impl GammaSession {
+    /// A session that nothing was done for yet.
+    #[must_use]
+    pub fn new(settings: LimaSettings) -> Self {
+        let limactl = Limactl {
+            program: settings.lima.limactl.clone(),
+            instance: settings.lima.instance.clone(),
+        };
+        Self {
+            settings,
+            limactl,
+            mark: random(),
+            guest: None,
+            lease: None,
+            started: false,
+            workspace: None,
+            staged: None,
+            outputs: None,
+            files: None,
+        }
+    }
+
+    /// Whether there is a limactl to have a session with.
+    ///
+    /// # Errors
+    /// [`VmError::Lima`] where there is none.
+    pub fn check(config: &VmConfig) -> Result<(), VmError> {
+        let limactl = Limactl {
+            program: config.limactl.clone(),
+            instance: config.lima_instance.clone(),
+        };
+        limactl.check()
+    }
+
+    /// Its settings.
+    #[must_use]
+    pub fn settings(&self) -> &LimaSettings {
+        &self.settings
+    }
+
+    /// Access to the guest's files, with the session's mount; `None` before `ensure_ready`, and
+    /// where the Vfs is the truth.
+    pub fn guest_fs(&mut self) -> Option<(&mut dyn GuestFsOps, String)> {
+        if self.settings.mode != WorkspaceMode::Guest {
+            return None;
+        }
+        let mount = self.settings.mount();
+        self.files = self.files();
+        let files = self.files.as_mut()?;
+        Some((files, mount))
+    }
+
+    /// Carries what the Vfs has changed since the last time; for callers that change it between
+    /// tools.
+    ///
+    /// # Errors
+    /// [`VmError::Sync`].
+    pub fn push(&mut self, vfs: &Vfs, cx: &mut Context) -> Result<(), VmError> {
+        match &mut self.staged {
+            Some(staged) => staged.push_again(vfs, cx),
+            None => Ok(()),
+        }
+    }
+
+    /// Brings what a tool has changed into the Vfs.
+    ///
+    /// # Errors
+    /// [`VmError::Sync`], and [`VmError::Lost`] where the guest is gone.
+    pub fn pull(&mut self, vfs: &mut Vfs, cx: &mut Context) -> Result<(), VmError> {
+        if self.staged.is_some() {
+            self.flush(cx.cancel)?;
+        }
+        self.staged.as_mut().map_or(Ok(()), |staged| staged.pull(vfs, cx))
+    }
+
+    /// Replaces this process by a login shell in the guest, at the workspace's place there;
+    /// returns only when that is not possible, with the reason.
+    #[must_use]
+    pub fn exec_shell(&self) -> std::io::Error {
+        let mount = self.settings.mount();
+        let folder = self
+            .workspace
+            .as_ref()
+            .and_then(|path| logical_path_to_guest(&mount, path.as_os_str()).ok());
+        let folder = folder.unwrap_or_else(|| self.settings.lima.guest.guest_workspace.clone());
+        crate::process::replace(&[
+            self.limactl.program.clone().into_os_string(),
+            "shell".into(),
+            "--workdir".into(),
+            folder.into(),
+            self.limactl.instance.clone().into(),
+        ])
+    }
+
+    fn guest(&self) -> Result<&Arc<Guest>, VmError> {
+        self.guest.as_ref().ok_or_else(not_ready)
+    }
+
+    fn files(&self) -> Option<GuestFiles> {
+        let guest = self.guest.as_ref()?;
+        Some(GuestFiles::new(Arc::clone(guest), self.settings.mount()))
+    }
+
+    /// Has the guest write out what it holds back, so that this side sees it.
+    fn flush(&self, cancel: &Cancel) -> Result<(), VmError> {
+        let at = quoted(&self.settings.mount());
+        let script = format!("sync -f {at} 2>/dev/null || sync");
+        let answer = self.guest()?.run(&script, None, &mut std::io::sink(), FLUSH, cancel)?;
+        if answer.code == Some(0) {
+            return Ok(());
+        }
+        Err(VmError::Sync(SyncError::Io {
+            action: "have the guest write out",
+            path: self.settings.mount().into(),
+            source: std::io::Error::other(answer.stderr),
+        }))
+    }
+
+    /// Installs a C toolchain where there is none and the config asks for it.
+    fn build_essential(&self, cx: &mut Context) -> Result<(), VmError> {
+        if !self.settings.lima.auto_build_essential {
+            return Ok(());
+        }
+        let guest = self.guest()?;
+        if guest.ask("command -v cc >/dev/null", cx.cancel)?.0.code == Some(0) {
+            return Ok(());
+        }
+        cx.emitter.warn(format!(
+            "the Lima instance `{}` has no C compiler: build-essential is installed in it",
+            self.limactl.instance
+        ));
+        let script = "{ if command -v apt-get >/dev/null; then export DEBIAN_FRONTEND=noninteractive; sudo -n -E apt-get \
+                      update -q && sudo -n -E apt-get install -y -q build-essential; elif command -v dnf >/dev/null; \
+                      then sudo -n dnf install -y gcc gcc-c++ make; elif command -v apk >/dev/null; then sudo -n apk \
+                      add build-base; else echo 'no package manager that is known' >&2; false; fi; } </dev/null >/dev/null";
+        let answer = guest.run(script, None, &mut std::io::sink(), INSTALL, cx.cancel)?;
+        if answer.code == Some(0) {
+            return Ok(());
+        }
+        Err(VmError::Lima(format!(
+            "a C compiler cannot be installed in the Lima instance `{}` (vm.lima.auto_build_essential): {}",
+            self.limactl.instance,
+            answer.stderr.lines().last().unwrap_or_default()
+        )))
+    }
+
+    fn put_in(&mut self, vfs: &Vfs, cx: &mut Context) -> Result<(), VmError> {
+        let folder = self.guest_path(&vfs.workspace())?;
+        let (guest, here) = (&self.settings.lima.guest, &self.settings.folder);
+        self.outputs = Some(Box::new(Outputs::note(&guest.outputs, here, vfs, cx)?));
+        let mut files = self.files().ok_or_else(not_ready)?;
+        put_inputs(&guest.inputs, here, &mut files, folder.as_ref(), vfs, cx)
+    }
+
+    fn guest_path(&self, path: &VfsPath) -> Result<String, VmError> {
+        logical_path_to_guest(&self.settings.mount(), path.as_os_str())
+            .map_err(|error| VmError::Config(error.to_string()))
+    }
+
+    /// What became of the instance, for the words of a loss.
+    fn fate(&self) -> Option<String> {
+        let cancel = Cancel::new().until(Instant::now().checked_add(POST_MORTEM));
+        let found = self.limactl.find(&cancel).ok()?;
+        Some(match found {
+            None => format!("the instance `{}` is gone", self.limactl.instance),
+            Some(found) if found.errors.is_empty() => format!("the instance is {} now", found.status),
+            Some(found) => format!("the instance is {} now: {}", found.status, found.errors_in_words()),
+        })
+    }
+}
+
+fn not_ready() -> VmError {
+    VmError::Lost {
+        message: "the session is not ready".to_owned(),
+        source: None,
+    }
+}
+
+fn made(path: std::path::PathBuf) -> Result<(), VmError> {
+    make_private_dirs(&path).map_err(|source| {
+        VmError::Sync(SyncError::Io {
+            action: "make",
+            path,
+            source,
+        })
+    })
+}
+
+impl Session for GammaSession {
+    fn ensure_ready(&mut self, vfs: &Vfs, _: &VfsPath, cx: &mut Context) -> Result<Readiness, VmError> {
+        self.settings.key_to(vfs);
+        if self.settings.lima.guest.require > Require::None {
+            return Err(VmError::Sandbox {
+                message: format!(
+                    "sandbox.require is `{}`, and a Lima guest without the agent reaches `none`: what a tool starts is \
+                     found and ended by its environment and its parents, and not held by the kernel",
+                    self.settings.lima.guest.require.word()
+                ),
+                source: None,
+            });
+        }
+        // Where only this session's own limit holds, it is the caller's as well.
+        let own = self
+            .settings
+            .ready_timeout
+            .and_then(|limit| Instant::now().checked_add(limit));
+        let cancel = match own {
+            Some(_) => cx.cancel.until(own),
+            None => cx.cancel.clone(),
+        };
+        let mut cx = Context {
+            emitter: &mut *cx.emitter,
+            cancel: &cancel,
+            lock: cx.lock,
+        };
+        made(self.settings.tree())?;
+        self.lease = Some(
+            Lease::take(&self.settings.leases, &self.limactl.instance)
+                .map_err(|error| VmError::Lima(format!("`{}`: {error}", self.settings.leases.display())))?,
+        );
+        let up = bring_up(&self.settings, &self.limactl, &mut self.started, &mut cx)?;
+        self.workspace = Some(vfs.workspace());
+        self.guest = Some(Arc::new(up.guest));
+        self.build_essential(&mut cx)?;
+        self.guest()?.mark(&self.mark)?;
+        match self.settings.mode {
+            WorkspaceMode::Sync => {
+                let rules = self.settings.rules()?;
+                let staged = StagedTree::new(&self.settings.staging(), rules, vfs, &mut cx)?;
+                self.staged = Some(Box::new(staged));
+            }
+            WorkspaceMode::Guest => self.put_in(vfs, &mut cx)?,
+        }
+        Ok(Readiness {
+            strategy: None,
+            isolation: Require::None,
+            why: Some(format!("mounted by {}", up.mount_type)),
+        })
+    }
+
+    fn start_tool(
+        &mut self,
+        _: &mut Vfs,
+        command: &ToolCommand,
+        messages: SyncSender<Message>,
+    ) -> Result<Box<dyn Running>, VmError> {
+        let folder = self.guest_path(&command.cwd)?;
+        super::tool::start(self.guest()?, &self.mark, &folder, command, messages)
+    }
+
+    fn exists(&self, path: &VfsPath) -> bool {
+        match (&self.staged, self.files()) {
+            (Some(staged), _) => path.under(staged.tree()).symlink_metadata().is_ok(),
+            (None, Some(mut files)) => self
+                .guest_path(path)
+                .is_ok_and(|path| files.stat(path.as_ref()).is_ok_and(|found| found.is_some())),
+            (None, None) => false,
+        }
+    }
+
+    fn explain(&self, stderr: &[u8]) -> Option<String> {
+        let hints = self.settings.lima.hints;
+        hints.then(|| hints::of_tool(stderr, &self.limactl.instance))?
+    }
+
+    fn loss(&self) -> Option<VmError> {
+        let why = self.guest.as_ref()?.broken()?;
+        let fate = self.fate().map(|fate| format!("; {fate}")).unwrap_or_default();
+        Some(VmError::Lost {
+            message: format!("the Lima guest `{}` was lost: {why}{fate}", self.limactl.instance),
+            source: None,
+        })
+    }
+
+    fn checkpoint(&mut self, cx: &mut Context) -> Result<bool, VmError> {
+        if self.staged.is_none() {
+            return Ok(false);
+        }
+        self.flush(cx.cancel)?;
+        match &mut self.staged {
+            Some(staged) => staged.checkpoint(cx).map(|()| true),
+            None => Ok(false),
+        }
+    }
+
+    fn roll_back(&mut self, cx: &mut Context) -> Result<(), VmError> {
+        if self.staged.is_some() {
+            self.flush(cx.cancel)?;
+        }
+        match &mut self.staged {
+            Some(staged) => staged.roll_back(cx),
+            None => Ok(()),
+        }
+    }
+
+    fn collect(&mut self, vfs: &mut Vfs, cx: &mut Context) -> Result<Baseline, VmError> {
+        if self.settings.mode == WorkspaceMode::Guest {
+            let folder = self.guest_path(&vfs.workspace())?;
+            let (Some(mut files), Some(outputs)) = (self.files(), self.outputs.as_mut()) else {
+                return Err(not_ready());
+            };
+            return outputs.collect(&mut files, folder.as_ref(), vfs, cx);
+        }
+        // Where the guest was lost the folder is there all the same, and what it holds is worth keeping.
+        let lost = self.guest.as_ref().is_none_or(|guest| guest.broken().is_some());
+        if !lost {
+            self.flush(cx.cancel)?;
+        }
+        match &mut self.staged {
+            Some(staged) => staged.collect(vfs, cx),
+            None => Err(not_ready()),
+        }
+    }
+
+    fn release(&mut self, cx: &mut Context) -> Result<(), VmError> {
+        self.staged = None;
+        self.outputs = None;
+        self.files = None;
+        if let Some(guest) = self.guest.take() {
+            guest.hang_up();
+        }
+        let lease = self.lease.take();
+        if !self.settings.lima.stop_on_exit || !self.started {
+            return Ok(());
+        }
+        self.started = false;
+        let cancel = cx.cancel.second();
+        let turn = turn(&self.settings.leases, &self.limactl.instance, &cancel);
+        if !matches!(turn, Ok(Some(_))) || lease.as_ref().is_none_or(Lease::is_shared) {
+            return Ok(());
+        }
+        self.limactl.stop(false, &cancel)
+    }
+}

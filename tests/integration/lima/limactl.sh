@@ -1,0 +1,53 @@
+#!/bin/sh
+# A limactl that keeps its "instance" in a folder and runs the "guest's" programs here. Its state:
+# status, mounts (JSON), and, made by a test, one file for each thing that is to go wrong.
+state=$(dirname "$0")/state
+echo "$*" >>"$state/calls"
+wrong() { [ -e "$state/wrong-$1" ]; }
+fatal() { echo "{\"level\":\"fatal\",\"msg\":\"$1\",\"time\":\"t\"}" >&2; exit 1; }
+[ "$1" != --version ] || { echo limactl version 9.9.9; exit; }
+wrong root && fatal 'must not run as the root user'
+[ "$1" != --log-format=json ] || shift
+command=$1
+shift
+case $command in
+list)
+    [ -e "$state/status" ] || { echo 'time="t" level=warning msg="No instance matching t found."' >&2; echo 'time="t" level=fatal msg="unmatched instances"' >&2; exit 1; }
+    printf '{"name":"t","status":"%s","dir":"%s","errors":[%s],"config":{"mountType":"9p","mounts":%s}}\n' \
+        "$(cat "$state/status")" "$state" "$(cat "$state/errors" 2>/dev/null)" "$(cat "$state/mounts")"
+    ;;
+create)
+    wrong template && fatal 'template \"none\" not found'
+    wrong room && fatal 'write x: no space left on device'
+    for word; do case $word in .mounts*) echo "$word" | sed 's/^.mounts += //' >"$state/mounts";; esac; done
+    echo Stopped >"$state/status"
+    ;;
+start)
+    wrong kvm && fatal 'Could not access KVM kernel module: Permission denied'
+    wrong sshd && fatal 'did not receive an event: Waiting for the essential requirement 1 of 3: `ssh`'
+    wrong slow && { echo $$ >"$state/starting"; sleep 300 & wait $!; }
+    echo '{"level":"info","msg":"READY. Run limactl shell","time":"t"}' >&2
+    wrong start-breaks && { echo Broken >"$state/status"; exit; }
+    echo Running >"$state/status"
+    ;;
+stop)
+    rm -f "$state/errors"
+    echo Stopped >"$state/status"
+    ;;
+shell)
+    [ "$1 $3" = '--workdir t' ] || fatal "not as expected: $*"
+    cd "$2" || exit 1
+    shift 3
+    case $1 in *=*) fatal 'taken for an assignment';; esac
+    wrong ssh && { echo 'kex_exchange_identification: Connection closed by remote host' >&2; exit 255; }
+    wrong motd && { echo 'Welcome'; echo 'to the guest' >&2; }
+    if wrong dies && case "$*" in *"Starts one tool"*) true;; *) false;; esac; then
+        echo $$ >"$state/client"
+    fi
+    # What the client starts lives on when it is killed, as behind a real ssh.
+    exec "$@"
+    ;;
+*)
+    fatal "unknown command $command"
+    ;;
+esac
