@@ -531,7 +531,7 @@ fn the_library_runs_in_the_guest_and_hands_out_its_files() {
     let status = session.run_rust_tool(&mut vfs, "/project", "sh", &script).unwrap();
     assert_eq!(status.code(), Some(7));
     session.shutdown(&mut vfs, "/project").unwrap();
-    assert!(vfs.exists(&devshell::vfs::VfsPath::parse("/project/made").unwrap()));
+    assert!(vfs.exists(devshell::vfs::VfsPath::parse("/project/made").unwrap()));
 
     let mut session = SessionHolder::try_from_config(&config("guest", &limactl)).unwrap();
     session.ensure_ready(&vfs, "/project").unwrap();
@@ -567,6 +567,17 @@ fn the_library_runs_in_the_guest_and_hands_out_its_files() {
     files.remove(&at("a")).unwrap();
     assert_eq!(files.list_dir(&mount).unwrap(), ["link", "project"]);
     session.shutdown(&mut vfs, "/project").unwrap();
+}
+
+#[test]
+fn an_agent_that_is_named_is_not_done_without_in_silence() {
+    let lima = Lima::running(TRUE);
+    let set = |agent: &str| {
+        lima.project
+            .devshell(&["run", "--set", &format!("vm.lima.agent={agent}")])
+    };
+    set("/some/devshell-vm").code(69).says("vm.lima.agent");
+    set("off").code(0);
 }
 
 #[test]
