@@ -1,5 +1,7 @@
 //! What backends with a guest need to know, from the config.
 
+use std::path::PathBuf;
+
 use super::facts::Facts;
 use super::types::{BetaPlan, GuestPlan, LimaPlan, Require, SidecarAddress};
 use crate::config::{self, Config};
@@ -11,6 +13,14 @@ pub(super) fn beta(config: &Config) -> BetaPlan {
         token_file: beta.token_file.clone(),
         session_staging: beta.session_staging.clone(),
         guest: guest(config),
+    }
+}
+
+/// The agent where one is named: `auto` is content without one.
+pub(super) fn agent(agent: &config::Agent) -> Option<PathBuf> {
+    match agent {
+        config::Agent::Path(path) => Some(path.clone()),
+        config::Agent::Auto | config::Agent::Off => None,
     }
 }
 
@@ -26,6 +36,7 @@ pub(super) fn lima(config: &Config, facts: &Facts) -> LimaPlan {
         stop_on_exit: lima.stop_on_exit,
         auto_build_essential: lima.auto_build_essential,
         hints: lima.hints,
+        agent: agent(&lima.agent),
         home: facts.variable("HOME").map(Into::into),
         guest: guest(config),
     }

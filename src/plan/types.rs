@@ -161,6 +161,8 @@ pub struct LimaPlan {
     pub auto_build_essential: bool,
     /// Whether a failed tool is looked at for what its guest lacks.
     pub hints: bool,
+    /// The program that is to serve in the guest, where one is named.
+    pub agent: Option<PathBuf>,
     /// What `~` means in the instance's mounts.
     pub home: Option<PathBuf>,
     /// The guest's side of the tree.

@@ -239,6 +239,13 @@ fn made(path: std::path::PathBuf) -> Result<(), VmError> {
 impl Session for GammaSession {
     fn ensure_ready(&mut self, vfs: &Vfs, _: &VfsPath, cx: &mut Context) -> Result<Readiness, VmError> {
         self.settings.key_to(vfs);
+        if let Some(agent) = &self.settings.lima.agent {
+            return Err(VmError::BackendNotImplemented(format!(
+                "vm.lima.agent names `{}`, and a resident agent is not available in this version; nothing was run. \
+                 vm.lima.agent = \"auto\" or \"off\" runs tools by plain `limactl shell`",
+                agent.display()
+            )));
+        }
         if self.settings.lima.guest.require > Require::None {
             return Err(VmError::Sandbox {
                 message: format!(

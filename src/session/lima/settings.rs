@@ -76,6 +76,7 @@ impl LimaSettings {
                 stop_on_exit: config.stop_on_exit,
                 auto_build_essential: config.auto_build_essential,
                 hints: config.lima_hints,
+                agent: config.lima_agent_program(),
                 home: None,
                 guest: GuestPlan {
                     guest_workspace: config.guest_workspace.clone(),

@@ -570,6 +570,17 @@ fn the_library_runs_in_the_guest_and_hands_out_its_files() {
 }
 
 #[test]
+fn an_agent_that_is_named_is_not_done_without_in_silence() {
+    let lima = Lima::running(TRUE);
+    let set = |agent: &str| {
+        lima.project
+            .devshell(&["run", "--set", &format!("vm.lima.agent={agent}")])
+    };
+    set("/some/devshell-vm").code(69).says("vm.lima.agent");
+    set("off").code(0);
+}
+
+#[test]
 fn isolation_that_a_guest_does_not_give_is_71() {
     let lima = Lima::running(TRUE);
     lima.project

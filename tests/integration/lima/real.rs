@@ -175,7 +175,7 @@ fn a_real_guest_does_all_that_a_host_does() {
     // The first run makes and starts the instance, stays while the others come and go, and stops it.
     let first = lima.project(&format!(
         "stop_on_exit = true\n{}",
-        tool("touch begun; while ! [ -e go ]; do sleep 0.2; done; rm begun go; echo end > made")
+        tool("touch begun; while ! [ -e go ]; do sleep 0.2; done; rm -f begun go; echo end > made")
     ));
     let running = lima.start(&first, &["run"]);
     let up = begun(&lima, &first);
