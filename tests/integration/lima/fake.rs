@@ -118,7 +118,7 @@ fn a_tools_own_end_is_told_from_every_other() {
     for (text, code, says) in [
         ("exit 255", 255, "class=tool"),
         ("exit 137", 137, "class=tool"),
-        ("kill -9 $$", 137, "signal 9"),
+        ("kill -9 $$", 137, "SIGKILL"),
         ("exec nonesuch-program", 127, "class=tool"),
         ("exec >&- 2>&-; exit 3", 3, "class=tool"),
     ] {
