@@ -97,6 +97,9 @@ pub enum EventBody {
         cwd: String,
         /// 1 for the first attempt.
         attempt: u32,
+        /// Set where its output is to be a terminal; none: stdout and stderr are pipes.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        terminal: Option<ToolTerminal>,
     },
     /// A piece of a tool's output; pieces of one stream are in order.
     ToolOutput {
@@ -182,6 +185,15 @@ pub enum EventBody {
         #[serde(skip_serializing_if = "Option::is_none")]
         kept: Option<String>,
     },
+}
+
+/// The terminal that a tool's stdout is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct ToolTerminal {
+    /// Whether its stderr is that terminal, too: then all its output has the stream `stdout`.
+    pub joined: bool,
+    /// Whether its stdin is that terminal, too: somebody is typing there.
+    pub interactive: bool,
 }
 
 /// Which way a tree was carried.

@@ -19,6 +19,7 @@ mod run;
 mod schema;
 mod setup_args;
 mod sidecar;
+mod terminal;
 
 use std::ffi::OsString;
 use std::panic::{AssertUnwindSafe, catch_unwind};

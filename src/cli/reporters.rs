@@ -14,6 +14,7 @@ use crate::report::{EventLog, JsonReporter, Pipe, PlainReporter, Tee, Terminals}
 
 use super::args::{Output, Reports};
 use super::end::CliError;
+use super::terminal::terminal;
 
 /// All reporters of a run; `log` is the event file, if one was asked for.
 pub(super) fn reporters(output: Output, log: Option<EventLog<File>>, stdin: Stdin, cancel: &Cancel) -> Tee {
@@ -22,14 +23,18 @@ pub(super) fn reporters(output: Output, log: Option<EventLog<File>>, stdin: Stdi
         tee.push(Box::new(log));
     }
     let out = pipe(io::stdout(), cancel);
-    let err = pipe(io::stderr(), cancel);
+    let mut err = pipe(io::stderr(), cancel);
+    let typed_at = terminal(output, stdin).is_some_and(|terminal| terminal.interactive);
+    if typed_at && io::stderr().is_terminal() {
+        err = err.with_returns();
+    }
     let dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
     // What the user types to a tool would be torn by a line that moves.
     let typed_to = stdin == Stdin::Inherit && io::stdin().is_terminal();
     let moves = io::stderr().is_terminal()
         && match output {
             Output::Auto => !dumb && !typed_to,
-            Output::Terminal => true,
+            Output::Terminal => !typed_at,
             Output::Plain | Output::Json => false,
         };
     let terminals = Terminals {

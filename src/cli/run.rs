@@ -18,6 +18,7 @@ use super::context::{Loading, plan_error};
 use super::end::{CliError, say_line};
 use super::nested::{Nesting, nesting};
 use super::reporters::{event_log, leave_out, pipe, reporters};
+use super::terminal::terminal;
 
 pub(super) fn run(command: &Run) -> u8 {
     let plan = || {
@@ -49,7 +50,8 @@ fn start(reports: &Reports, stdin: Stdin, plan: impl FnOnce() -> Result<Plan, Cl
     let _signals = forward_to(cancel.clone())
         .context("cannot listen for signals")
         .map_err(|error| CliError::new(End::Internal, error))?;
-    let setup = setup(&mut plan, stdin)?;
+    let mut setup = setup(&mut plan, stdin)?;
+    setup.terminal = terminal(reports.output, stdin);
     let mut session = session::open(&plan).map_err(|error| CliError::new(error.end(None), error))?;
     let mut sink = reporters(reports.output, log, stdin, &cancel);
     let outcome = Runner::run(&plan, setup, session.as_mut(), &mut sink, cancel);
@@ -79,6 +81,7 @@ fn setup(plan: &mut Plan, stdin: Stdin) -> Result<Setup, CliError> {
         run_id: results::time_name(|_| false),
         env: std::env::vars_os().collect(),
         stdin,
+        terminal: None,
         lock: !inside,
     })
 }

@@ -13,12 +13,16 @@ mod lookup;
 mod message;
 #[cfg(target_os = "linux")]
 mod pump;
+#[cfg(target_os = "linux")]
+mod relay;
 mod signals;
+#[cfg(target_os = "linux")]
+mod streams;
 mod supervise;
 #[cfg(all(test, target_os = "linux"))]
 mod tests;
 
-pub use command::{Stdin, ToolCommand};
+pub use command::{Stdin, Terminal, ToolCommand};
 pub use exit::{ToolEnd, ToolExit};
 #[cfg(target_os = "linux")]
 pub use keeper::{Isolation, Keeper, KeeperError, KeeperSpec, MountStep, Namespaces, SetupStage};

@@ -118,8 +118,8 @@ impl EventSink for PlainReporter {
             EventBody::ToolStarted {
                 tool,
                 argv,
-                cwd: _,
                 attempt,
+                ..
             } => {
                 let attempt = match attempt {
                     1 => String::new(),

@@ -105,6 +105,7 @@ impl SessionHolder {
             // What any child of the caller would inherit.
             env: std::env::vars_os().collect(),
             stdin: Stdin::Null,
+            terminal: None,
         };
         let mut pass_on = |stream: Stream, bytes: &[u8]| {
             // The tool's own bytes, where they would go without devshell; a reader that is gone

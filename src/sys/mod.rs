@@ -8,4 +8,6 @@ pub(crate) mod keeper;
 #[cfg(target_os = "linux")]
 pub(crate) mod mounts;
 pub(crate) mod output;
+#[cfg(target_os = "linux")]
+pub(crate) mod pty;
 pub(crate) mod signals;

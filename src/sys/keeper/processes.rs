@@ -111,6 +111,14 @@ fn signal_group(signal: Signal, tool: Option<Pid>) {
     }
 }
 
+/// A signal to the process group of a tool that was not reaped yet, so that its number is its own.
+pub(super) fn signal_group_raw(signal: i32, tool: Pid) {
+    // SAFETY: plain system call. rustix has no real-time signals without a name.
+    unsafe {
+        libc::kill(-tool.as_raw_nonzero().get(), signal);
+    }
+}
+
 /// The descendants of this process, parents before children.
 struct Descendants {
     queue: [Option<Pid>; DESCENDANTS],

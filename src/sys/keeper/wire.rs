@@ -25,6 +25,20 @@ pub(crate) enum Request {
     Terminate(u32),
     /// SIGKILL to all that the tool started.
     Kill(u32),
+    /// A signal to the tool's own process group, as a terminal sends it.
+    Signal {
+        /// Of the tool.
+        id: u32,
+        /// 1 to 64.
+        signal: i32,
+    },
+    /// As `Spawn`; what the tool reads becomes its controlling terminal.
+    SpawnOnTerminal {
+        /// Names the tool in what follows.
+        id: u32,
+        /// Bytes of the command.
+        length: u64,
+    },
 }
 
 impl Request {
@@ -34,6 +48,8 @@ impl Request {
             Self::Spawn { id, length } => (2, id, length),
             Self::Terminate(id) => (3, id, 0),
             Self::Kill(id) => (4, id, 0),
+            Self::Signal { id, signal } => (5, id, u64::from(signal.unsigned_abs())),
+            Self::SpawnOnTerminal { id, length } => (6, id, length),
         };
         let mut bytes = [0; REQUEST];
         let (first, rest) = bytes.split_at_mut(4);
@@ -54,6 +70,11 @@ impl Request {
             2 => Self::Spawn { id, length },
             3 => Self::Terminate(id),
             4 => Self::Kill(id),
+            5 => Self::Signal {
+                id,
+                signal: i32::try_from(length).ok()?,
+            },
+            6 => Self::SpawnOnTerminal { id, length },
             _ => return None,
         })
     }
@@ -286,6 +307,8 @@ mod tests {
             Request::Spawn { id: 7, length: 1 << 40 },
             Request::Terminate(u32::MAX),
             Request::Kill(3),
+            Request::Signal { id: 3, signal: 64 },
+            Request::SpawnOnTerminal { id: 8, length: 9 },
         ] {
             assert_eq!(Request::decode(&request.encode()), Some(request));
         }
