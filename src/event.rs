@@ -244,6 +244,8 @@ pub enum WriteBackState {
     Refused,
     /// Not applied, kept aside.
     Kept,
+    /// Not applied and not kept, as the user wished.
+    Dropped,
     /// There was nothing to apply, or the tools worked on the real tree.
     None,
 }

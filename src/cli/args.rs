@@ -9,6 +9,7 @@ use crate::config::Override;
 use crate::plan::Selection;
 
 use super::setup_args::{Completions, Init, Man, Schema};
+use super::shell_args::Shell;
 
 const AFTER_HELP: &str = "\
 Examples:
@@ -37,6 +38,8 @@ pub(super) enum Command {
     Run(Run),
     /// Run one program as `run` would, without a tool list
     Exec(Exec),
+    /// Open a shell on a private view of the workspace
+    Shell(Shell),
     /// Say whether the config is valid, with all faults at once
     Check(Check),
     /// Print the effective configuration
@@ -305,7 +308,7 @@ fn event_file(path: &str) -> Result<PathBuf, String> {
     }
 }
 
-fn key_value(text: &str) -> Result<Override, String> {
+pub(super) fn key_value(text: &str) -> Result<Override, String> {
     Override::from_set(text).ok_or_else(|| "write it as KEY=VALUE, as in `tool.test.timeout=10m`".to_owned())
 }
 

@@ -18,6 +18,8 @@ mod results;
 mod run;
 mod schema;
 mod setup_args;
+mod shell;
+mod shell_args;
 mod sidecar;
 mod terminal;
 
@@ -75,6 +77,7 @@ fn dispatch(args: impl Iterator<Item = OsString>) -> u8 {
     let done = match cli.command {
         Command::Run(command) => return run::run(&command),
         Command::Exec(command) => return run::exec(&command),
+        Command::Shell(command) => return shell::shell(&command),
         Command::Check(command) => check::check(&command),
         Command::Config(command) => config::config(&command),
         Command::Plan(command) => plan::plan(&command),

@@ -27,7 +27,7 @@ pub(super) fn run(command: &Run) -> u8 {
         require_tools(&plan).map_err(plan_error)?;
         Ok(plan)
     };
-    ended(&command.reports, start(&command.reports, Stdin::Null, plan))
+    ended(&command.reports, start(&command.reports, Stdin::Null, plan, |_| Ok(())))
 }
 
 pub(super) fn exec(command: &Exec) -> u8 {
@@ -37,11 +37,20 @@ pub(super) fn exec(command: &Exec) -> u8 {
         }
         Loading::optional(command.file.as_deref(), &command.layers)?.plan_of_program(&command.argv)
     };
-    ended(&command.reports, start(&command.reports, Stdin::Inherit, plan))
+    ended(
+        &command.reports,
+        start(&command.reports, Stdin::Inherit, plan, |_| Ok(())),
+    )
 }
 
-/// Resolves the plan, opens the session and the reports, and runs.
-fn start(reports: &Reports, stdin: Stdin, plan: impl FnOnce() -> Result<Plan, CliError>) -> Result<u8, CliError> {
+/// Resolves the plan, opens the session and the reports, and runs. `before` sees the plan that
+/// holds, and may refuse it.
+pub(super) fn start(
+    reports: &Reports,
+    stdin: Stdin,
+    plan: impl FnOnce() -> Result<Plan, CliError>,
+    before: impl FnOnce(&Plan) -> Result<(), CliError>,
+) -> Result<u8, CliError> {
     let cancel = Cancel::new();
     let mut plan = plan()?;
     let log = event_log(reports)?;
@@ -52,6 +61,7 @@ fn start(reports: &Reports, stdin: Stdin, plan: impl FnOnce() -> Result<Plan, Cl
         .map_err(|error| CliError::new(End::Internal, error))?;
     let mut setup = setup(&mut plan, stdin)?;
     setup.terminal = terminal(reports.output, stdin);
+    before(&plan)?;
     let mut session = session::open(&plan).map_err(|error| CliError::new(error.end(None), error))?;
     let mut sink = reporters(reports.output, log, stdin, &cancel);
     let outcome = Runner::run(&plan, setup, session.as_mut(), &mut sink, cancel);
@@ -87,7 +97,7 @@ fn setup(plan: &mut Plan, stdin: Stdin) -> Result<Setup, CliError> {
 }
 
 /// Ends the command. A run that never began is reported to the same places as one that did.
-fn ended(reports: &Reports, result: Result<u8, CliError>) -> u8 {
+pub(super) fn ended(reports: &Reports, result: Result<u8, CliError>) -> u8 {
     let error = match result {
         Ok(code) => return code,
         Err(error) => error,

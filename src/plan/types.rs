@@ -188,6 +188,8 @@ pub enum WriteBack {
     Always,
     /// Keep the result aside.
     Never,
+    /// Let it go; no config says that, only whoever opens a shell.
+    Drop,
 }
 
 /// One tool.

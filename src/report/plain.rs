@@ -198,6 +198,7 @@ impl EventSink for PlainReporter {
                     }
                     Ok(())
                 }
+                WriteBackState::Dropped => self.say("dropped: nothing of what was changed is left"),
                 WriteBackState::Kept | WriteBackState::None => Ok(()),
             },
             EventBody::Warning { message } => self.say(&format!("warning: {message}")),
