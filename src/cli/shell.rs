@@ -36,10 +36,7 @@ pub(super) fn shell(command: &Shell) -> u8 {
         }
         Ok(())
     };
-    ended(
-        &command.reports,
-        start(&command.reports, Stdin::Inherit, plan, before),
-    )
+    ended(&command.reports, start(&command.reports, Stdin::Inherit, plan, before))
 }
 
 /// What was asked for, else the user's shell, else the one that is everywhere.

@@ -116,10 +116,7 @@ impl EventSink for PlainReporter {
             }
             EventBody::SyncFinished { .. } | EventBody::SessionFinished { .. } => Ok(()),
             EventBody::ToolStarted {
-                tool,
-                argv,
-                attempt,
-                ..
+                tool, argv, attempt, ..
             } => {
                 let attempt = match attempt {
                     1 => String::new(),

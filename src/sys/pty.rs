@@ -205,7 +205,10 @@ mod tests {
         // It does not block, and its end is told.
         assert_eq!(rustix::io::read(&ours, &mut got), Err(Errno::AGAIN));
         drop(end);
-        assert_eq!(std::fs::File::from(ours).read(&mut got).unwrap_err().raw_os_error(), Some(libc::EIO));
+        assert_eq!(
+            std::fs::File::from(ours).read(&mut got).unwrap_err().raw_os_error(),
+            Some(libc::EIO)
+        );
     }
 
     #[test]
@@ -232,6 +235,22 @@ mod tests {
         assert_eq!(mode(&end), before);
         RawMode::renew();
         assert_eq!(mode(&end), before);
+        let again = end.try_clone().unwrap();
+        let panicked = std::panic::catch_unwind(move || {
+            let _raw = RawMode::enter(again).unwrap();
+            panic!("as a bug would");
+        });
+        assert!(panicked.is_err());
+        assert_eq!(mode(&end), before, "after a panic");
+    }
+
+    #[test]
+    fn a_terminal_that_went_away_is_a_reader_that_went_away() {
+        let ours = open().unwrap();
+        let end = end_to_write(&ours).unwrap();
+        drop(ours);
+        let error = crate::sys::output::write_some(&end, b"x", std::time::Duration::ZERO).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! A sealed place to run devshell in, and ways to look at what it did.
 
 mod disk;
+mod screen;
 mod strategy;
 mod tree;
 
@@ -13,6 +14,7 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 pub use disk::{Disk, own_mounts};
+pub use screen::Screen;
 pub use strategy::{Arena, Places, Random, number, private_strategies, python, say, sure};
 pub use tree::{Tree, tree};
 
