@@ -136,7 +136,10 @@ Examples:
   devshell run devshell.toml --only fmt,test
   devshell run --from test --keep-going
   devshell run --set tool.test.timeout=10m --set sandbox.require=view
-  devshell run --output json --write-back never";
+  devshell run --output json --write-back never
+
+Where stdout is a terminal, the tools' stdout is one, too, and so is their stderr where devshell's
+is: both then come as one stream. In a pipe, and with `--output plain` or `json`, they get pipes.";
 
 #[derive(Debug, Args)]
 #[command(after_help = RUN_HELP)]
@@ -154,6 +157,8 @@ pub(super) struct Run {
 const EXEC_HELP: &str = "\
 The program runs in the current folder, reads devshell's stdin, and its changes are
 committed if it succeeds. Without a config the current folder is the workspace.
+At a terminal the program has it for itself: Ctrl-C and Ctrl-Z are the program's, and its stdout
+and stderr come as one stream. To end one that hangs, send SIGTERM to devshell from elsewhere.
 
 Examples:
   devshell exec -- cargo fix --allow-dirty
