@@ -50,7 +50,6 @@ impl Streams {
             let end = pty::end_to_type(&ours)?;
             (end.try_clone()?, end, Some(keyboard))
         } else {
-            pty::leave_output_alone(&ours)?;
             (input(stdin)?, pty::end_to_write(&ours)?, None)
         };
         let (stderr, stderr_end) = if terminal.joined {

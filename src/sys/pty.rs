@@ -7,11 +7,12 @@ use std::ptr;
 use std::sync::atomic::{AtomicPtr, Ordering};
 use std::sync::{Mutex, Once, PoisonError};
 
-use rustix::fs::OFlags;
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer, openpt, unlockpt};
 use rustix::termios::{
-    OptionalActions, OutputModes, Termios, tcgetattr, tcgetpgrp, tcgetwinsize, tcsetattr, tcsetwinsize,
+    LocalModes, OptionalActions, OutputModes, SpecialCodeIndex, Termios, tcgetattr, tcgetpgrp, tcgetwinsize, tcsetattr,
+    tcsetwinsize,
 };
 
 use super::signals::is_ignored;
@@ -24,10 +25,21 @@ pub(crate) fn open() -> io::Result<OwnedFd> {
     Ok(ours)
 }
 
-/// The tool's end of a pseudo-terminal, of which it cannot read: whoever asks there for an answer
-/// is told at once that there is none.
+/// The tool's end of a pseudo-terminal on which nobody types: whoever asks there for an answer is
+/// told at once that there is none. What is written comes out as it is, without CR before each LF.
 pub(crate) fn end_to_write(ours: impl AsFd) -> io::Result<OwnedFd> {
-    Ok(peer(ours, OFlags::WRONLY)?)
+    let mut settings = tcgetattr(&ours)?;
+    settings.output_modes.remove(OutputModes::OPOST);
+    // A read gives nothing instead of waiting.
+    settings.local_modes.remove(LocalModes::ICANON | LocalModes::ECHO);
+    settings.special_codes[SpecialCodeIndex::VMIN] = 0;
+    settings.special_codes[SpecialCodeIndex::VTIME] = 0;
+    tcsetattr(&ours, OptionalActions::Now, &settings)?;
+    let end = peer(ours, OFlags::WRONLY)?;
+    // Pagers open it anew by its name, and set it so that they do wait. Root may all the same, and
+    // where the device is not ours, or its mount is read-only, so may everybody.
+    let _ = rustix::fs::fchmod(&end, Mode::WUSR);
+    Ok(end)
 }
 
 /// The tool's end of a pseudo-terminal.
@@ -39,13 +51,6 @@ pub(crate) fn end_to_type(ours: impl AsFd) -> io::Result<OwnedFd> {
 fn peer(ours: impl AsFd, access: OFlags) -> rustix::io::Result<OwnedFd> {
     let access = OpenptFlags::from_bits_retain(access.bits());
     ioctl_tiocgptpeer(ours, access | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)
-}
-
-/// Has what is written to a pseudo-terminal come out as it is, without CR before each LF.
-pub(crate) fn leave_output_alone(ours: impl AsFd) -> io::Result<()> {
-    let mut settings = tcgetattr(&ours)?;
-    settings.output_modes.remove(OutputModes::OPOST);
-    Ok(tcsetattr(ours, OptionalActions::Now, &settings)?)
 }
 
 /// Gives a pseudo-terminal the settings of another terminal.
@@ -193,7 +198,6 @@ mod tests {
     #[test]
     fn bytes_come_out_of_a_pseudo_terminal_as_they_went_in_and_nothing_can_be_read_of_its_end() {
         let ours = open().unwrap();
-        leave_output_alone(&ours).unwrap();
         let end = end_to_write(&ours).unwrap();
         assert!(rustix::termios::isatty(&end));
         let sent: Vec<u8> = (0..=255).collect();
@@ -202,6 +206,10 @@ mod tests {
         let length = rustix::io::read(&ours, &mut got).unwrap();
         assert_eq!(got[..length], sent);
         assert_eq!(rustix::io::read(&end, &mut got), Err(Errno::BADF));
+        // Opened anew by whoever may, it has nothing to say.
+        let anew = end_to_type(&ours).unwrap();
+        assert_eq!(rustix::io::read(&anew, &mut got), Ok(0));
+        drop(anew);
         // It does not block, and its end is told.
         assert_eq!(rustix::io::read(&ours, &mut got), Err(Errno::AGAIN));
         drop(end);
@@ -221,16 +229,16 @@ mod tests {
         };
         let before = mode(&end);
         let raw = RawMode::enter(end.try_clone().unwrap()).unwrap();
-        assert!(!mode(&end).0.contains(rustix::termios::LocalModes::ISIG));
+        assert!(!mode(&end).0.contains(LocalModes::ISIG));
         assert!(RawMode::enter(end.try_clone().unwrap()).is_err());
         tcsetattr(&end, OptionalActions::Now, &{
             let mut settings = tcgetattr(&end).unwrap();
-            settings.local_modes |= rustix::termios::LocalModes::ISIG;
+            settings.local_modes |= LocalModes::ISIG;
             settings
         })
         .unwrap();
         RawMode::renew();
-        assert!(!mode(&end).0.contains(rustix::termios::LocalModes::ISIG));
+        assert!(!mode(&end).0.contains(LocalModes::ISIG));
         drop(raw);
         assert_eq!(mode(&end), before);
         RawMode::renew();

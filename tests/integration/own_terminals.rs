@@ -27,7 +27,7 @@ fn events(project: &Project, kind: &str) -> Vec<serde_json::Value> {
 fn a_tools_output_is_a_terminal_of_the_callers_size_and_its_input_is_none() {
     for strategy in ["overlay", "copy", "in_place"] {
         let project = project(&format!(
-            "{STREAMS}; stty size <&1 || stty -F /proc/self/fd/1 size; read x </dev/tty || echo no-ctty; read x <&1 || echo no-read; \
+            "{STREAMS}; stty size <&1; read x </dev/tty || echo no-ctty; read x <&1 || echo no-read; \
              mkdir -p d; ls --color=auto -d d; echo pager=$PAGER=$GIT_PAGER; echo err >&2"
         ));
         let events_file = project.beside("events").display().to_string();
@@ -157,7 +157,7 @@ fn a_tool_is_told_when_the_window_gets_another_size() {
     let project = Project::new("");
     let marker = project.beside("started");
     let script = format!(
-        "trap 'stty -F /proc/self/fd/1 size; exit 0' WINCH; touch {}; while :; do sleep 0.05; done",
+        "trap 'stty size <&1; exit 0' WINCH; touch {}; while :; do sleep 0.05; done",
         marker.display()
     );
     project.write(
@@ -175,7 +175,7 @@ fn a_tool_is_told_when_the_window_gets_another_size() {
 fn a_window_that_is_closed_ends_the_run_and_leaves_nothing_running() {
     let project = Project::new("");
     let pid = project.beside("pid");
-    // As a user sees it from outside: the keeper may have a PID namespace of its own.
+    // Found by its command line: in a PID namespace it knows another number of itself.
     let mark = format!("devshell-test-{}", std::process::id());
     let script = format!("touch {}; sleep 1000; : {mark}-closed", pid.display());
     project.write(
@@ -194,8 +194,7 @@ fn a_window_that_is_closed_ends_the_run_and_leaves_nothing_running() {
 #[test]
 fn without_a_terminal_to_be_had_tools_get_pipes() {
     let project = project(STREAMS);
-    // No descriptor more than those that a run needs cannot be told apart from none at all here,
-    // so the device is hidden, which takes a mount.
+    // The device is hidden, which takes a mount.
     let mut probe = project.program("unshare");
     probe.args(["-Urm", "mount", "--bind", "/dev/null", "/dev/ptmx"]);
     if !finish(probe).status.success() {

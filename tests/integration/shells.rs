@@ -50,7 +50,6 @@ fn what_the_host_changed_meanwhile_is_not_overwritten() {
     let project = Project::new("");
     project.write("file", "old\n");
     let file = project.path("file").display().to_string();
-    // Outside the view there is the real tree: the keeper's parent sees it.
     let (pause, marker, go) = project.pause();
     let mut command = project.command(["shell", "--on-exit", "commit"]);
     let (reader, mut writer) = std::io::pipe().unwrap();
