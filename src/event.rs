@@ -6,6 +6,8 @@
 //! `docs/events.schema.json`. Field names, types and tags are API and change only with
 //! [`EVENT_VERSION`].
 
+mod hide;
+
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;
@@ -13,7 +15,8 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::exit::Class;
+use crate::exit::{Class, End, ExitCodePolicy};
+use crate::mask::Mask;
 
 /// The value of `v` in every event of this version.
 pub const EVENT_VERSION: u32 = 1;
@@ -53,6 +56,9 @@ pub enum EventBody {
         /// For how long that process has been running, in milliseconds.
         #[serde(skip_serializing_if = "Option::is_none")]
         running_ms: Option<u64>,
+        /// How long this one waits at most, where there is a limit.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        limit_ms: Option<u64>,
     },
     /// The backend is being made ready.
     SessionStarting {
@@ -73,6 +79,19 @@ pub enum EventBody {
         why: Option<String>,
         /// Time since `session_starting`.
         elapsed_ms: u64,
+    },
+    /// A tree is being carried, and it takes a while: at most ten times a second, never after
+    /// its `sync_finished`.
+    SyncProgress {
+        /// `push` or `pull`.
+        direction: Direction,
+        /// Files and symlinks carried by now.
+        files: u64,
+        /// How many there are to carry, where that is known.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        files_total: Option<u64>,
+        /// Bytes carried by now.
+        bytes: u64,
     },
     /// A tree was carried to the backend or back.
     SyncFinished {
@@ -167,7 +186,7 @@ pub enum EventBody {
         /// In words.
         message: String,
     },
-    /// Last event of every run.
+    /// Last event of every run, and the only one of a run that never began (a wrong config, say).
     RunFinished {
         /// Class of the end.
         class: Class,
@@ -184,6 +203,10 @@ pub enum EventBody {
         /// Id of the kept result, if one was kept.
         #[serde(skip_serializing_if = "Option::is_none")]
         kept: Option<String>,
+        /// Commands that may be wanted now.
+        #[serde(skip_serializing_if = "Next::is_empty")]
+        #[schemars(default)]
+        next: Next,
     },
 }
 
@@ -194,6 +217,61 @@ pub struct ToolTerminal {
     pub joined: bool,
     /// Whether its stdin is that terminal, too: somebody is typing there.
     pub interactive: bool,
+}
+
+impl EventBody {
+    /// Makes the end of a run say that a report of it could not be written. A run that went well
+    /// ends with that; one that did not keeps its own end.
+    pub(crate) fn note_unwritten(&mut self, failure: &std::io::Error) {
+        let Self::RunFinished {
+            class,
+            exit_code,
+            error,
+            ..
+        } = self
+        else {
+            return;
+        };
+        if *class == Class::Ok {
+            *class = Class::Sync;
+            *exit_code = End::Sync.code(ExitCodePolicy::Tool);
+            *error = Some(unwritten(failure));
+            return;
+        }
+        let failure = failure.to_string();
+        *error = match error.take() {
+            Some(text) if text.contains(&failure) => Some(text),
+            Some(text) => Some(format!("{text}; and a report could not be written: {failure}")),
+            None => Some(format!("a report could not be written: {failure}")),
+        };
+    }
+}
+
+/// What is said of a run that went well and whose report could not be written.
+pub(crate) fn unwritten(failure: &std::io::Error) -> String {
+    format!("everything is done, but a report could not be written: {failure}")
+}
+
+/// What to type next, each command as its argv.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, JsonSchema)]
+pub struct Next {
+    /// Repeats only the tool that decided. What looks like a secret is left out of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub repeat: Option<Vec<String>>,
+    /// Shows what the kept result would change.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub diff: Option<Vec<String>>,
+    /// Applies the kept result.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub apply: Option<Vec<String>>,
+}
+
+impl Next {
+    /// Whether there is nothing to type.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// Which way a tree was carried.
@@ -292,7 +370,9 @@ impl JsonSchema for OutputData {
 }
 
 /// Whoever takes the events.
-pub trait EventSink {
+///
+/// It can be handed to another thread, which says what happens while the first one works.
+pub trait EventSink: Send {
     /// Takes one event. An error means that the sink can take no more; the runner then ends
     /// the run politely instead of tearing it.
     ///
@@ -310,6 +390,7 @@ pub struct Emitter<'a> {
     start: Instant,
     sink: &'a mut dyn EventSink,
     failed: Option<std::io::Error>,
+    mask: Mask,
 }
 
 impl<'a> Emitter<'a> {
@@ -319,7 +400,15 @@ impl<'a> Emitter<'a> {
             start: Instant::now(),
             sink,
             failed: None,
+            mask: Mask::default(),
         }
+    }
+
+    /// Hides these values in the texts of all events from now on. A tool's output must come
+    /// without them: see [`Mask::stream`].
+    #[must_use]
+    pub fn hiding(self, mask: Mask) -> Self {
+        Self { mask, ..self }
     }
 
     /// Time since the start.
@@ -329,7 +418,8 @@ impl<'a> Emitter<'a> {
     }
 
     /// Stamps and hands on one event.
-    pub fn emit(&mut self, body: EventBody) {
+    pub fn emit(&mut self, mut body: EventBody) {
+        body.hide(&self.mask);
         let event = Event {
             v: EVENT_VERSION,
             t_ms: millis(self.start.elapsed()),

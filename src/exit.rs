@@ -86,6 +86,14 @@ pub enum ExitCodePolicy {
     Class,
 }
 
+/// The name of a signal: `SIGKILL`, or `signal 40` where it has none.
+pub(crate) fn signal_name(signal: i32) -> String {
+    match signal_hook::low_level::signal_name(signal) {
+        Some(name) => name.to_owned(),
+        None => format!("signal {signal}"),
+    }
+}
+
 /// Every way a run can end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum End {

@@ -32,15 +32,19 @@ compile_error!("this version of devshell is for Linux");
 
 pub mod cli;
 pub mod config;
+pub mod doctor;
 pub mod event;
 pub mod exit;
 pub mod guest_fs;
+pub mod mask;
 pub mod plan;
 pub mod process;
 mod quote;
 pub mod report;
 pub mod runner;
+pub mod server;
 pub mod session;
+pub mod sidecar;
 mod starter;
 mod sys;
 pub mod vfs;
@@ -48,6 +52,7 @@ pub mod workspace;
 
 pub use guest_fs::{GuestFsError, GuestFsOps, MockGuestFsOps, logical_path_to_guest};
 pub use plan::{VmConfig, WorkspaceMode};
+pub use session::beta::BetaSession;
 pub use session::host::HostSandboxSession;
 pub use session::{SessionHolder, VmError};
 pub use vfs::Vfs;

@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::config::Override;
 use crate::plan::Selection;
 
+use super::doctor::Doctor;
 use super::setup_args::{Completions, Init, Man, Schema};
 use super::shell_args::Shell;
 
@@ -46,6 +47,8 @@ pub(super) enum Command {
     Config(Config),
     /// Print what `run` would do, touching nothing
     Plan(Plan),
+    /// Say of every backend whether it is usable, why not, and what mends it
+    Doctor(Doctor),
     /// Look at, apply or drop the kept results of failed runs
     Results(Results),
     /// Remove what dead runs left behind
@@ -114,18 +117,31 @@ pub(super) struct Reports {
     #[arg(long, value_name = "O", default_value = "auto")]
     pub(super) output: Output,
     /// Write the events of the run to this file, a JSON object a line
-    #[arg(long, value_name = "FILE", value_parser = event_file)]
+    #[arg(long, value_name = "FILE", value_parser = report_file)]
     pub(super) events: Option<PathBuf>,
+    /// Write the run as JUnit XML to this file, a test case a tool
+    #[arg(long, value_name = "FILE", value_parser = report_file)]
+    pub(super) junit: Option<PathBuf>,
+    /// Put the time (RFC 3339, UTC) into devshell's own lines; tools' output stays as it is
+    #[arg(long)]
+    pub(super) timestamps: bool,
+    /// With the output `github`: let tools' output give workflow commands to the runner
+    #[arg(long)]
+    pub(super) allow_commands: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum Output {
-    /// `terminal` where stderr is one, else `plain`
+    /// `run` in a job of GitHub or GitLab: its dialect; else `terminal` where stderr is one, else `plain`
     Auto,
-    /// With a progress line
+    /// With colours and a live view of the tools
     Terminal,
     /// Lines only
     Plain,
+    /// For the log of a GitHub Actions step: groups, annotations, a summary; all on stdout
+    Github,
+    /// For the log of a GitLab job: sections; all on stdout
+    Gitlab,
     /// Events on stdout, a JSON object a line; tools' output appears in them only
     Json,
 }
@@ -137,9 +153,10 @@ Examples:
   devshell run --from test --keep-going
   devshell run --set tool.test.timeout=10m --set sandbox.require=view
   devshell run --output json --write-back never
+  devshell run --junit junit.xml --events events.jsonl
 
 Where stdout is a terminal, the tools' stdout is one, too, and so is their stderr where devshell's
-is: both then come as one stream. In a pipe, and with `--output plain` or `json`, they get pipes.";
+is: both then come as one stream. In a pipe, and with any `--output` but `terminal` and `auto`, they get pipes.";
 
 #[derive(Debug, Args)]
 #[command(after_help = RUN_HELP)]
@@ -223,10 +240,22 @@ pub(super) struct Config {
     pub(super) origins: bool,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum PlanFormat {
+    /// For people
+    Text,
+    /// As one JSON object
+    Json,
+}
+
 const PLAN_HELP: &str = "\
+The view that a run would get is made and dropped, what would be carried is counted, and nothing is
+left or changed. The form of --format json is docs/plan.schema.json.
+
 Examples:
   devshell plan
-  devshell plan --from test --backend host";
+  devshell plan --from test --backend host
+  devshell plan --format json | jq .now.view";
 
 #[derive(Debug, Args)]
 #[command(after_help = PLAN_HELP)]
@@ -237,6 +266,9 @@ pub(super) struct Plan {
     pub(super) layers: Layers,
     #[command(flatten)]
     pub(super) choice: Choice,
+    /// How it is printed
+    #[arg(long, default_value = "text")]
+    pub(super) format: PlanFormat,
 }
 
 const RESULTS_HELP: &str = "\
@@ -304,7 +336,7 @@ pub(super) struct Clean {
     pub(super) originals: bool,
 }
 
-fn event_file(path: &str) -> Result<PathBuf, String> {
+fn report_file(path: &str) -> Result<PathBuf, String> {
     match Path::new(path) {
         path if path.extension().is_some_and(|extension| extension == "toml") => {
             Err("it would be overwritten, and its name is that of a config".to_owned())

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 
 use crate::config::{self, ConfigError, Loaded, Override, Request};
+use crate::doctor::Case;
 use crate::exit::End;
 use crate::plan::{self, Facts, Plan, PlanError, Selection};
 
@@ -59,6 +60,17 @@ impl Loading {
         plan::resolve_exec(&self.loaded, &facts, argv.to_vec()).map_err(plan_error)
     }
 
+    /// What the doctor looks at: all tools.
+    pub(super) fn case(self) -> Result<Case, CliError> {
+        let plan = self.plan_of_tools(&Selection::default())?;
+        Ok(Case {
+            plan,
+            config: self.loaded.config,
+            env: self.env,
+            cwd: self.cwd,
+        })
+    }
+
     fn facts(&self) -> Result<Facts, CliError> {
         Facts::gather(&self.loaded, &self.cwd, &self.env).map_err(plan_error)
     }
@@ -77,7 +89,7 @@ fn config_end(error: &ConfigError) -> End {
 }
 
 /// Flags as values for keys. `--set` comes first: a flag of its own says the same thing plainer.
-fn overrides(layers: &Layers) -> Vec<Override> {
+pub(super) fn overrides(layers: &Layers) -> Vec<Override> {
     let flags = [
         ("--backend", "vm.backend", &layers.backend),
         ("--workspace-mode", "vm.workspace_mode", &layers.workspace_mode),

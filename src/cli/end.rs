@@ -1,9 +1,11 @@
 //! What devshell says outside a run, and how a command ends that did not become one.
 
+use std::borrow::Cow;
 use std::io::Write as _;
 
 use crate::config::ConfigError;
 use crate::exit::{End, ExitCodePolicy};
+use crate::mask::Mask;
 
 /// Why a command could not do its part.
 #[derive(Debug)]
@@ -17,6 +19,15 @@ impl CliError {
         Self {
             end,
             error: error.into(),
+        }
+    }
+
+    /// The same without what a mask hides.
+    pub(super) fn hiding(self, mask: &Mask) -> Self {
+        let text = self.text();
+        match mask.text(&text) {
+            Cow::Borrowed(_) => self,
+            Cow::Owned(hidden) => Self::new(self.end, anyhow::anyhow!(hidden)),
         }
     }
 
@@ -64,6 +75,15 @@ pub(super) fn say_line(line: &str) {
 /// not set, or `CLICOLOR_FORCE` is.
 fn say_in_colour(text: &str) {
     let _ = writeln!(anstream::stderr(), "{text}");
+}
+
+/// As [`answer`], with colours, which reach stdout only where it is a terminal and `NO_COLOR` is
+/// not set, or `CLICOLOR_FORCE` is.
+pub(super) fn answer_in_colour(text: &str) -> Result<u8, CliError> {
+    match anstream::AutoStream::choice(&std::io::stdout()) {
+        anstream::ColorChoice::Never => answer(&anstream::adapter::strip_str(text).to_string()),
+        _ => answer(text),
+    }
 }
 
 /// An answer on stdout. A reader that went away has read enough.

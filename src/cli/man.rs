@@ -31,7 +31,7 @@ pub(super) fn man(command: &Man) -> Result<u8, CliError> {
 
 /// The page of one command. What its help says at the end gets sections of its own, since the
 /// generator would fill the lines of examples.
-fn page(command: &Command) -> io::Result<String> {
+pub(super) fn page(command: &Command) -> io::Result<String> {
     let mut bytes = Vec::new();
     let end = command.get_after_help().map(ToString::to_string).unwrap_or_default();
     clap_mangen::Man::new(command.clone().after_help(Resettable::Reset))

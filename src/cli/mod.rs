@@ -2,21 +2,30 @@
 //! result into an exit code. The only room that prints and that reads the environment.
 
 mod args;
+#[cfg(test)]
+mod book;
 mod check;
 mod clean;
 mod complete;
 mod config;
 mod context;
+mod dialect;
+mod doctor;
 mod end;
 mod init;
 mod man;
 mod nested;
+mod never_began;
 mod plan;
+mod plan_json;
+mod plan_tools;
 mod recovery;
+mod repeat;
 mod reporters;
 mod results;
 mod run;
 mod schema;
+mod secrets;
 mod setup_args;
 mod shell;
 mod shell_args;
@@ -81,6 +90,7 @@ fn dispatch(args: impl Iterator<Item = OsString>) -> u8 {
         Command::Check(command) => check::check(&command),
         Command::Config(command) => config::config(&command),
         Command::Plan(command) => plan::plan(&command),
+        Command::Doctor(command) => doctor::doctor(&command),
         Command::Results(command) => results::results(&command),
         Command::Clean(command) => clean::clean(&command),
         Command::Init(command) => init::init(&command),

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use crate::plan::{Places, Plan};
 use crate::session::host::{ViewPlace, is_view_in_use, view_name};
+use crate::sys::keeper::PRIVATE_NAME;
 use crate::sys::mounts::mounts;
 
 use super::end::say;
@@ -32,7 +33,7 @@ pub(super) fn nesting(plan: &Plan) -> Nesting {
     if !std::env::var(RUN_ID).is_ok_and(|outer| outer.split('/').next() == Some(key)) {
         return Nesting::Outside;
     }
-    if is_overlay_of(plan) {
+    if is_view_of(plan) {
         return Nesting::Inside;
     }
     let Places { cache, staging, .. } = &plan.places;
@@ -54,12 +55,34 @@ pub(super) fn nesting(plan: &Plan) -> Nesting {
     }
 }
 
-/// Whether the workspace's path shows an overlay that a run of it has made.
-fn is_overlay_of(plan: &Plan) -> bool {
-    let name = view_name(&plan.places.key);
+/// What the outer run has shut off already and a run inside it need not shut off once more: the
+/// network, and writing outside. It would part the two from each other: their loopbacks and their
+/// files in /tmp would not be the same.
+pub(super) fn is_shut_off() -> [bool; 2] {
+    let network = std::fs::read_to_string("/proc/net/dev").is_ok_and(|table| {
+        let mut devices = table.lines().skip(2).filter_map(|line| line.split(':').next());
+        devices.all(|device| device.trim() == "lo")
+    });
+    let outside = mounts()
+        .unwrap_or_default()
+        .iter()
+        .any(|mount| mount.kind == "tmpfs" && mount.source.as_encoded_bytes() == PRIVATE_NAME.to_bytes());
+    [network, outside]
+}
+
+/// Whether the workspace's path shows an overlay that a run of it has made, or its copy. The
+/// folder of the copy itself need not be visible here.
+fn is_view_of(plan: &Plan) -> bool {
+    let key = &plan.places.key;
+    let overlay = view_name(key);
+    let copy = Path::new(key)
+        .join("copy/tree")
+        .join(plan.workspace.file_name().unwrap_or_default());
     let mounts = mounts().unwrap_or_default();
     let shown = mounts.iter().rev().find(|mount| mount.point == plan.workspace);
-    shown.is_some_and(|mount| mount.kind == "overlay" && mount.source == name.as_str())
+    shown.is_some_and(|mount| {
+        (mount.kind == "overlay" && mount.source == overlay.as_str()) || mount.root.ends_with(&copy)
+    })
 }
 
 fn is_held(folder: &Path) -> bool {

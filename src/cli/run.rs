@@ -1,23 +1,23 @@
 //! `devshell run` and `devshell exec`.
 
-use std::io;
-
 use anyhow::{Context as _, anyhow};
 
-use crate::event::{Emitter, EventBody, EventSink};
-use crate::exit::{End, ExitCodePolicy};
-use crate::plan::{Backend, Plan, Require, Strategy, require_tools};
-use crate::process::{Cancel, Stdin, forward_to};
-use crate::report::{JsonReporter, Pipe, last_line};
-use crate::runner::{Runner, Setup};
+use crate::doctor::preflight;
+use crate::exit::End;
+use crate::plan::{Backend, HostAccess, Plan, Require, Strategy, require_tools};
+use crate::process::{Cancel, Stdin, Terminal, forward_to};
+use crate::runner::{Commands, Runner, Secrets, Setup};
 use crate::session;
 use crate::workspace::results;
 
-use super::args::{Exec, Output, Reports, Run};
+use super::args::{Exec, Reports, Run};
 use super::context::{Loading, plan_error};
-use super::end::{CliError, say_line};
-use super::nested::{Nesting, nesting};
-use super::reporters::{event_log, leave_out, pipe, reporters};
+use super::end::CliError;
+use super::nested::{Nesting, is_shut_off, nesting};
+use super::never_began::ended;
+use super::repeat::{commands_of_exec, commands_of_run};
+use super::reporters::{ReportFiles, leave_out, reporters};
+use super::secrets;
 use super::terminal::terminal;
 
 pub(super) fn run(command: &Run) -> u8 {
@@ -27,7 +27,9 @@ pub(super) fn run(command: &Run) -> u8 {
         require_tools(&plan).map_err(plan_error)?;
         Ok(plan)
     };
-    ended(&command.reports, start(&command.reports, Stdin::Null, plan, |_| Ok(())))
+    let commands = commands_of_run(command);
+    let done = start(&command.reports, Stdin::Null, commands, plan, |_| Ok(()));
+    ended(&command.reports, Stdin::Null, done)
 }
 
 pub(super) fn exec(command: &Exec) -> u8 {
@@ -37,10 +39,9 @@ pub(super) fn exec(command: &Exec) -> u8 {
         }
         Loading::optional(command.file.as_deref(), &command.layers)?.plan_of_program(&command.argv)
     };
-    ended(
-        &command.reports,
-        start(&command.reports, Stdin::Inherit, plan, |_| Ok(())),
-    )
+    let commands = commands_of_exec(command);
+    let done = start(&command.reports, Stdin::Inherit, commands, plan, |_| Ok(()));
+    ended(&command.reports, Stdin::Inherit, done)
 }
 
 /// Resolves the plan, opens the session and the reports, and runs. `before` sees the plan that
@@ -48,29 +49,64 @@ pub(super) fn exec(command: &Exec) -> u8 {
 pub(super) fn start(
     reports: &Reports,
     stdin: Stdin,
+    commands: Commands,
     plan: impl FnOnce() -> Result<Plan, CliError>,
     before: impl FnOnce(&Plan) -> Result<(), CliError>,
 ) -> Result<u8, CliError> {
     let cancel = Cancel::new();
     let mut plan = plan()?;
-    let log = event_log(reports)?;
-    leave_out(&mut plan, reports);
+    let secrets = secrets::read(&mut plan)?;
+    let mask = secrets.mask().clone();
+    let given = Given {
+        stdin,
+        terminal: terminal(reports.output, stdin).filter(|_| has_terminals(&plan)),
+        commands,
+        secrets,
+    };
+    pass(reports, given, &mut plan, before, cancel).map_err(|error| error.hiding(&mask))
+}
+
+/// Whether tools can have a terminal where they run.
+fn has_terminals(plan: &Plan) -> bool {
+    matches!(plan.backend, Backend::Host(_))
+}
+
+/// What a run is given besides its plan.
+struct Given {
+    stdin: Stdin,
+    terminal: Option<Terminal>,
+    commands: Commands,
+    secrets: Secrets,
+}
+
+/// The run itself, once it is known what it is.
+fn pass(
+    reports: &Reports,
+    given: Given,
+    plan: &mut Plan,
+    before: impl FnOnce(&Plan) -> Result<(), CliError>,
+    cancel: Cancel,
+) -> Result<u8, CliError> {
+    let files = ReportFiles::open(reports)?;
+    leave_out(plan, reports);
     // From here on a signal is a wish that somebody looks at; before, it just ends the process.
     let _signals = forward_to(cancel.clone())
         .context("cannot listen for signals")
         .map_err(|error| CliError::new(End::Internal, error))?;
-    let mut setup = setup(&mut plan, stdin)?;
-    setup.terminal = terminal(reports.output, stdin);
-    before(&plan)?;
-    let mut session = session::open(&plan).map_err(|error| CliError::new(error.end(None), error))?;
-    let mut sink = reporters(reports.output, log, stdin, &cancel);
-    let outcome = Runner::run(&plan, setup, session.as_mut(), &mut sink, cancel);
+    let stdin = given.stdin;
+    let terminal = given.terminal;
+    let setup = setup(plan, given)?;
+    preflight(plan).map_err(|error| CliError::new(error.end(), error))?;
+    before(plan)?;
+    let mut session = session::open(plan).map_err(|error| CliError::new(error.end(None), error))?;
+    let mut sink = reporters(reports, files, stdin, terminal, &cancel);
+    let outcome = Runner::run(plan, setup, session.as_mut(), &mut sink, cancel);
     Ok(outcome.end.code(plan.exit_code))
 }
 
 /// What the run gets besides the plan. Inside the view of another run of the workspace it takes
 /// no lock and makes no view.
-fn setup(plan: &mut Plan, stdin: Stdin) -> Result<Setup, CliError> {
+fn setup(plan: &mut Plan, given: Given) -> Result<Setup, CliError> {
     let nesting = nesting(plan);
     if nesting == Nesting::Beside {
         let why = anyhow!(
@@ -85,46 +121,20 @@ fn setup(plan: &mut Plan, stdin: Stdin) -> Result<Setup, CliError> {
         host.strategy = Strategy::InPlace;
         // The isolation is the outer run's, which had its own say.
         host.require = Require::None;
+        let [network, outside] = is_shut_off();
+        host.network |= network;
+        if outside {
+            host.host = HostAccess::ReadWrite;
+        }
         "inside the view of another run".clone_into(&mut plan.backend_why);
     }
     Ok(Setup {
         run_id: results::time_name(|_| false),
         env: std::env::vars_os().collect(),
-        stdin,
-        terminal: None,
+        secrets: given.secrets,
+        stdin: given.stdin,
+        terminal: given.terminal,
         lock: !inside,
+        commands: given.commands,
     })
-}
-
-/// Ends the command. A run that never began is reported to the same places as one that did.
-pub(super) fn ended(reports: &Reports, result: Result<u8, CliError>) -> u8 {
-    let error = match result {
-        Ok(code) => return code,
-        Err(error) => error,
-    };
-    let finished = EventBody::RunFinished {
-        class: error.end.class(),
-        exit_code: error.code(),
-        tool: None,
-        error: Some(error.text()),
-        elapsed_ms: 0,
-        kept: None,
-    };
-    // What cannot be written here has its error already: the one that is being reported.
-    if let Ok(Some(mut log)) = event_log(reports) {
-        Emitter::new(&mut log).emit(finished.clone());
-    }
-    if reports.output == Output::Json {
-        let mut json = JsonReporter::new(pipe(io::stdout(), &Cancel::new()), Pipe::nowhere());
-        Emitter::new(&mut json as &mut dyn EventSink).emit(finished);
-    }
-    error.say();
-    say_line(&last_line(
-        error.end.class(),
-        None,
-        error.end.code(ExitCodePolicy::Tool),
-        None,
-        None,
-    ));
-    error.code()
 }

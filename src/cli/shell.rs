@@ -11,7 +11,9 @@ use crate::process::Stdin;
 use super::args::Output;
 use super::context::Loading;
 use super::end::{CliError, say};
-use super::run::{ended, start};
+use super::never_began::ended;
+use super::repeat::commands_of_shell;
+use super::run::start;
 use super::shell_args::{OnExit, Shell};
 
 pub(super) fn shell(command: &Shell) -> u8 {
@@ -36,7 +38,9 @@ pub(super) fn shell(command: &Shell) -> u8 {
         }
         Ok(())
     };
-    ended(&command.reports, start(&command.reports, Stdin::Inherit, plan, before))
+    let commands = commands_of_shell(command);
+    let done = start(&command.reports, Stdin::Inherit, commands, plan, before);
+    ended(&command.reports, Stdin::Inherit, done)
 }
 
 /// What was asked for, else the user's shell, else the one that is everywhere.

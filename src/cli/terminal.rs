@@ -6,13 +6,14 @@ use crate::process::{Stdin, Terminal};
 use crate::sys::pty;
 
 use super::args::Output;
+use super::dialect::output;
 
 /// A terminal for the tools where stdout is one and shows their output as it is: what is a pipe
-/// for devshell is one for them, and `plain` promises lines only.
-pub(super) fn terminal(output: Output, stdin: Stdin) -> Option<Terminal> {
-    let shown = match output {
+/// for devshell is one for them, `plain` promises lines only, and the log of a job is no terminal.
+pub(super) fn terminal(asked: Output, stdin: Stdin) -> Option<Terminal> {
+    let shown = match output(asked, stdin) {
         Output::Auto | Output::Terminal => true,
-        Output::Plain | Output::Json => false,
+        Output::Plain | Output::Json | Output::Github | Output::Gitlab => false,
     };
     // Where there is no pseudo-terminal to be had, the tools get pipes as ever.
     if !shown || !io::stdout().is_terminal() || pty::open().is_err() {

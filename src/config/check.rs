@@ -1,10 +1,15 @@
 //! Values that are good alone and contradict each other.
 
+use std::path::Path;
+
+use super::decode::join;
 use super::fault::Fault;
 use super::load::Origins;
+use super::schema::{list, nearest};
+use super::secret_table::{EXAMPLE, PLACES};
 use super::source::Rank;
 use super::wire::Config;
-use super::words::{BackendName, Strategy, WorkspaceMode, WriteBack};
+use super::words::{BackendName, HostAccess, Require, Strategy, WorkspaceMode, WriteBack};
 
 /// Whether tools run on the host.
 pub(super) fn on_host(config: &Config) -> bool {
@@ -83,6 +88,40 @@ pub(super) fn contradictions(config: &Config, origins: &Origins, faulty: impl Fn
             &["for example `command = [\"podman\", \"run\", \"-i\", \"devshell-vm\"]` in [vm.beta]"],
         );
     }
+    if config.vm.enabled
+        && config.vm.backend == BackendName::Beta
+        && config.vm.beta.socket.is_none()
+        && config.vm.beta.command.is_none()
+    {
+        fault(
+            "`vm.backend = \"beta\"` needs a sidecar, and `vm.beta.socket` is not set".into(),
+            "vm.backend",
+            &["vm.beta.socket", "vm.beta.command", "vm.enabled"],
+            &[
+                "a socket: `socket = \"unix:/run/devshell.sock\"` in [vm.beta], or DEVSHELL_VM_SOCKET",
+                "a program to speak with: `socket = \"stdio\"` and `command = [...]`",
+            ],
+        );
+    }
+    if on_host(config) && config.sandbox.require == Require::Full && config.sandbox.host == HostAccess::ReadWrite {
+        fault(
+            "`sandbox.require = \"full\"` cannot hold with `sandbox.host = \"rw\"`".into(),
+            "sandbox.require",
+            &["sandbox.host", "vm.backend", "vm.enabled"],
+            &["`full` is: nothing outside the workspace is writable. Set `host = \"ro\"` in [sandbox]"],
+        );
+    }
+    if on_host(config)
+        && config.sandbox.host == HostAccess::ReadOnly
+        && config.sandbox.writable.iter().any(|path| path == Path::new("/"))
+    {
+        fault(
+            "`sandbox.writable` holds `/`, and `sandbox.host = \"ro\"` is to make it read-only".into(),
+            "sandbox.writable",
+            &["sandbox.host", "vm.backend", "vm.enabled"],
+            &["name the folders that tools are to write, or set `host = \"rw\"`"],
+        );
+    }
     if on_host(config) && config.vm.host.strategy == Strategy::InPlace {
         if config.workspace.write_back == WriteBack::Never {
             fault(
@@ -96,7 +135,7 @@ pub(super) fn contradictions(config: &Config, origins: &Origins, faulty: impl Fn
         }
         for tool in &config.tool {
             if tool.retries.as_ref().is_some_and(|retries| retries.count > 0) {
-                let path = super::decode::join("tool", &tool.name);
+                let path = join("tool", &tool.name);
                 let keys = [format!("{path}.retries"), format!("{path}.retries.count")];
                 fault(
                     format!(
@@ -110,6 +149,60 @@ pub(super) fn contradictions(config: &Config, origins: &Origins, faulty: impl Fn
                     ],
                 );
             }
+        }
+    }
+    faults.extend(of_secrets(config, origins, &faulty));
+    faults
+}
+
+/// Secrets that are nowhere, whose names are taken, or that go to tools that are not there.
+fn of_secrets(config: &Config, origins: &Origins, faulty: &impl Fn(&str) -> bool) -> Vec<Fault> {
+    let mut faults = Vec::new();
+    for (name, secret) in &config.secrets {
+        let path = join("secrets", name);
+        let place = |key: &str| {
+            let origin = origins.of(&format!("{path}.{key}")).last();
+            origin.map(|origin| origin.place.clone())
+        };
+        let held = [secret.env.is_some(), secret.file.is_some()];
+        let mut holds = PLACES.iter().zip(held).filter(|(_, held)| *held);
+        let Some(source) = holds.find_map(|(key, _)| place(key)) else {
+            let parts = ["env", "file", "tools"].map(|key| format!("{path}.{key}"));
+            if !faulty(&path) && !parts.iter().any(|key| faulty(key)) {
+                faults.push(Fault {
+                    message: format!("`{path}` has neither `env` nor `file`"),
+                    place: place("tools"),
+                    help: vec![EXAMPLE.to_owned()],
+                    key: Some(path),
+                });
+            }
+            continue;
+        };
+        let of_tools = config.tool.iter().filter(|tool| secret.reaches(&tool.name));
+        let others = of_tools.map(|tool| format!("{}.env", join("tool", &tool.name)));
+        for table in std::iter::once("env".to_owned()).chain(others) {
+            let key = join(&table, name);
+            let Some(other) = origins.of(&key).last().filter(|_| !faulty(&key)) else {
+                continue;
+            };
+            let message = format!("`{path}` and `{key}` are the same variable");
+            let fault = Fault::new(message, source.clone()).of(&path);
+            let fault = fault.help(format!("the other is at {}: leave one of them out", other.place));
+            faults.push(fault);
+        }
+        for tool in secret.tools.iter().flatten() {
+            if config.tool.iter().any(|known| known.name == *tool) {
+                continue;
+            }
+            let known = || config.tool.iter().map(|tool| tool.name.as_str());
+            let near = nearest(tool, known()).map(|near| format!("did you mean `{near}`?"));
+            let message = format!("`{path}.tools` names `{tool}`, and there is no such tool");
+            let place = place("tools").unwrap_or_else(|| source.clone());
+            let fault = Fault::new(message, place).of(&path).maybe_help(near);
+            faults.push(match config.tool.as_slice() {
+                [] => fault.help("the config has no tools"),
+                _ => fault.help(format!("tools: {}", list(known()))),
+            });
         }
     }
     faults

@@ -136,6 +136,12 @@ impl Decoder {
                 let numbers: Vec<_> = items.iter().map(|item| self.integer(min, max, item, path)).collect();
                 Value::from(numbers.into_iter().collect::<Option<Vec<i64>>>()?)
             }
+            (Kind::Secrets, DeValue::Table(table)) => return Some(Value::from(self.secrets(table, path))),
+            (Kind::Secret, DeValue::Table(table)) => return Some(Value::from(self.secret(value, table, path))),
+            (Kind::Secret | Kind::Secrets, _) => {
+                self.wrong_secret(kind, span, path);
+                return None;
+            }
             (Kind::Map(rule), DeValue::Table(table)) => return Some(Value::from(self.map(rule, table, path))),
             (Kind::Table(keys) | Kind::Count(keys), DeValue::Table(table)) => {
                 return Some(Value::from(self.table(keys, table, path)));

@@ -36,6 +36,16 @@ const ORIGINAL: &[(&str, &str, Reading)] = &[
     ("DEVSHELL_VM_EXEC_TIMEOUT_MS", "vm.exec_timeout", Reading::Milliseconds),
 ];
 
+/// The variables that stand for a key besides `DEVSHELL__...`, each with its key.
+pub fn known_variables() -> impl Iterator<Item = (&'static str, &'static str)> {
+    let original = ORIGINAL.iter().map(|(name, key, _)| (*name, *key));
+    original.chain([
+        (MOUNT_NAMESPACE, "sandbox.require"),
+        (CARGO_ROOT, "workspace.root"),
+        (PROFILE, "profile"),
+    ])
+}
+
 /// Asks for at least `sandbox.require = "view"`.
 const MOUNT_NAMESPACE: &str = "DEVSHELL_RUST_MOUNT_NAMESPACE";
 /// Asks for the Cargo workspace root as `workspace.root`.
@@ -178,7 +188,7 @@ fn variable(name: &str, text: &str, cwd: &Path) -> SourceText {
 fn unknown(name: &str) -> String {
     let of_keys: Vec<String> = leaves()
         .into_iter()
-        .filter(|(path, _)| !path.starts_with("tool."))
+        .filter(|(path, _)| !["tool.", "secrets."].iter().any(|table| path.starts_with(table)))
         .map(|(path, _)| format!("{KEYS}{}", path.to_uppercase().replace('.', "__")))
         .collect();
     let of_keys = of_keys.iter().map(String::as_str);

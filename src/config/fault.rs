@@ -7,6 +7,7 @@ use anstyle::{AnsiColor, Effects, Style};
 use unicode_width::UnicodeWidthChar;
 
 use super::secret;
+use super::secret_table;
 use super::source::{Holder, Place};
 
 /// Lines up to this many columns are shown whole.
@@ -109,7 +110,7 @@ impl Fault {
         write!(f, "{error}error{error:#}{message}: {}{message:#}", clean(&self.message))?;
         let mut gutter = String::from(" ");
         if let Some(place) = &self.place {
-            let in_file = matches!(place.source.holder, Holder::File { .. });
+            let in_file = place.is_in_file();
             if in_file && place.source.text.is_empty() {
                 // The file as a whole is at fault: there is nothing to show of it.
                 write!(
@@ -145,6 +146,13 @@ impl Fault {
 
     /// The line as it may be shown. A variable or a flag is a value without the name before it.
     fn shown(&self, line: &str) -> String {
+        let in_file = self.place.as_ref().is_some_and(Place::is_in_file);
+        if self.key.as_deref().is_some_and(secret_table::is_part) {
+            return match line.starts_with('{') || in_file {
+                true => secret::blot_secrets(line),
+                false => "*".repeat(line.len()),
+            };
+        }
         let named = self.place.as_ref().is_some_and(|place| match &place.source.holder {
             Holder::Variable(name) => secret::name_hides(name),
             // Of a wrong key, the flag's text has name and value.

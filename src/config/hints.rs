@@ -27,6 +27,7 @@ const CALLED: &[(&str, &str)] = &[
     ("provider", "backend"),
     ("ram", "memory"),
     ("retry", "retries"),
+    ("secret", "secrets"),
     ("step", "tool"),
     ("steps", "tool"),
     ("task", "tool"),

@@ -9,7 +9,8 @@
 use serde_json::{Map, Value, json};
 
 use super::reference::{Entry, entries};
-use super::schema::{Key, Kind, LONGEST, MapRule, PROFILE, ROOT, Rule, TOOL};
+use super::schema::{Key, Kind, LONGEST, MapRule, PROFILE, ROOT, Rule, SECRET, TOOL};
+use super::secret_table::PLACES;
 use super::text;
 
 /// The JSON Schema (draft 2020-12) of `devshell.toml`.
@@ -41,6 +42,16 @@ pub fn schema() -> Value {
             "anyOf": [{ "required": ["name"] }, { "required": ["run"] }, { "required": ["script"] }],
         }),
     );
+    let not_both = json!({ "required": PLACES });
+    let mut secret = writer.table(SECRET, "secret");
+    describe_secret(&mut secret);
+    secret.insert("not".into(), not_both.clone());
+    let mut of_profile = secret.clone();
+    of_profile.insert("minProperties".into(), 1.into());
+    let either = PLACES.map(|place| json!({ "required": [place] }));
+    secret.insert("anyOf".into(), either.to_vec().into());
+    defs.insert("secret".into(), secret.into());
+    defs.insert("profile_secret".into(), of_profile.into());
     defs.insert("profile".into(), writer.top(PROFILE, "profile_tool").into());
     defs.insert("argv".into(), argv());
     defs.insert("duration".into(), duration());
@@ -72,6 +83,11 @@ impl Writer {
                 Kind::Table(_) => reference(key.name),
                 Kind::Tools => object(json!({ "type": "array", "items": reference(tool) })),
                 Kind::Profiles => object(json!({ "type": "object", "additionalProperties": reference("profile") })),
+                Kind::Secrets => object(json!({
+                    "type": "object",
+                    "propertyNames": string(Rule::SecretName),
+                    "additionalProperties": reference(&tool.replace("tool", "secret")),
+                })),
                 kind => self.kind(kind, key.name),
             };
             self.describe(&mut schema, key.name);
@@ -120,7 +136,7 @@ impl Writer {
                 json!({ "anyOf": [number, self.table(keys, path)] })
             }
             // These stand in a file or a profile only.
-            Kind::Tools | Kind::Profiles => json!({ "not": {} }),
+            Kind::Tools | Kind::Profiles | Kind::Secrets | Kind::Secret => json!({ "not": {} }),
         };
         object(schema)
     }
@@ -142,6 +158,21 @@ impl Writer {
             (Some(value), false) => schema.insert("examples".into(), json!([value])),
             (None, _) => None,
         };
+    }
+}
+
+/// The reference shows a secret in one line, and so says nothing about its keys.
+fn describe_secret(secret: &mut Map<String, Value>) {
+    let says = [
+        ("env", "the caller's variable that holds the value; this or `file`"),
+        (
+            "file",
+            "the file that holds the value, without one newline at its end; this or `env`",
+        ),
+        ("tools", "names of the tools that get it; default: all"),
+    ];
+    for (key, text) in says {
+        secret["properties"][key]["description"] = text.into();
     }
 }
 
@@ -175,6 +206,7 @@ fn string(rule: Rule) -> Value {
         Rule::Pattern => but_not("^[^#\\u0000][^\\u0000]*$", "pattern_that_matches_nothing"),
         Rule::InsidePattern => but_not("^[^#!\\u0000][^\\u0000]*$", "pattern_out_of_the_workspace"),
         Rule::ToolName => plain("^[A-Za-z0-9._-]+$"),
+        Rule::SecretName => plain("^[A-Za-z_][A-Za-z0-9_]*$"),
         Rule::Variable | Rule::VariablePattern => plain("^[^=\\u0000]+$"),
     }
 }

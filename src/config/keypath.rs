@@ -3,7 +3,7 @@
 use toml::de::{DeTable, DeValue};
 
 use super::hints;
-use super::schema::{Key, Kind, MapRule, ROOT, Rule, TOOL, find, list, nearest};
+use super::schema::{Key, Kind, MapRule, ROOT, Rule, SECRET, TOOL, find, list, nearest};
 use super::text;
 
 /// A key that was found: its path, and what it takes.
@@ -43,6 +43,14 @@ impl Spelling {
             Self::Variable => "__",
         }
     }
+
+    /// The key that a part means.
+    fn key(self, part: &str) -> String {
+        match self {
+            Self::Dotted => part.to_owned(),
+            Self::Variable => part.to_lowercase(),
+        }
+    }
 }
 
 /// Parts of a dotted key as TOML reads it, quoted ones too.
@@ -73,10 +81,7 @@ pub(super) fn find_key(parts: &[String], spelling: Spelling, tools: &[String]) -
         let Some((part, after)) = rest.split_first() else {
             return lost("no key is named".into(), None);
         };
-        let name = match spelling {
-            Spelling::Dotted => part.clone(),
-            Spelling::Variable => part.to_lowercase(),
-        };
+        let name = spelling.key(part);
         let Some(key) = find(keys, &name).filter(|key| !(std::ptr::eq(keys, TOOL) && key.name == "name")) else {
             return Err(unknown(keys, &name, &path));
         };
@@ -107,6 +112,26 @@ pub(super) fn find_key(parts: &[String], spelling: Spelling, tools: &[String]) -
                 path.push(name);
                 rest = after;
                 keys = TOOL;
+            }
+            Kind::Secrets if !rest.is_empty() => {
+                // A name may hold the separator of variables; the last part is a key where it can be.
+                let key = rest.split_last().filter(|(_, name)| !name.is_empty());
+                let key = key.filter(|(key, _)| find(SECRET, &spelling.key(key)).is_some());
+                let (name, after) = match key {
+                    Some((_, name)) => (name, &rest[name.len()..]),
+                    None => (rest, &rest[rest.len()..]),
+                };
+                let name = name.join(spelling.separator());
+                if let Err(refusal) = text::check(Rule::SecretName, &name) {
+                    return lost(format!("the name below `secrets` {}", refusal.problem), refusal.help);
+                }
+                path.push(name);
+                if after.is_empty() {
+                    let kind = Kind::Secret;
+                    return Ok(Target { path, kind });
+                }
+                rest = after;
+                keys = SECRET;
             }
             Kind::Map(rule) if !rest.is_empty() => {
                 let name = rest.join(spelling.separator());
@@ -226,6 +251,24 @@ mod tests {
         assert_eq!(variable("ENV__Foo").unwrap().path, ["env", "Foo"]);
         assert_eq!(variable("ENV__A__B").unwrap().path, ["env", "A__B"]);
         assert_eq!(dotted("env.Foo").unwrap().path, ["env", "Foo"]);
+    }
+
+    #[test]
+    fn a_secret_is_addressed_by_its_name() {
+        assert_eq!(dotted("secrets.TOKEN.env").unwrap().path, ["secrets", "TOKEN", "env"]);
+        assert_eq!(
+            variable("SECRETS__MY__TOKEN__FILE").unwrap().path,
+            ["secrets", "MY__TOKEN", "file"]
+        );
+        assert!(matches!(dotted("secrets.TOKEN").unwrap().kind, Kind::Secret));
+        assert!(matches!(dotted("secrets").unwrap().kind, Kind::Secrets));
+        assert!(
+            dotted("secrets.\"a-b\".env")
+                .unwrap_err()
+                .message
+                .contains("names a variable")
+        );
+        assert!(dotted("secrets.TOKEN.enf").is_err());
     }
 
     #[test]

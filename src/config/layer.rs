@@ -11,9 +11,10 @@ use super::decode::Decoder;
 use super::fault::Fault;
 use super::keypath::Target;
 use super::schema::{Kind, PROFILE, ROOT, USER};
+use super::secret_table::PLACES;
 use super::source::{Place, Rank, SourceText};
 use super::syntax;
-use super::tools::exclude;
+use super::tools::{COMMANDS, give_way};
 
 /// Good values of one source.
 #[derive(Debug)]
@@ -155,6 +156,8 @@ pub(super) enum Reading {
 pub(super) fn of_text(source: SourceText, rank: Rank, target: &Target, reading: Reading) -> Result<Layer, Vec<Fault>> {
     let source = Arc::new(source);
     let mut decoder = Decoder::new(Arc::clone(&source));
+    // Weaker layers may have the rest.
+    decoder.whole = false;
     let path = target
         .path
         .iter()
@@ -211,6 +214,10 @@ fn read(decoder: &mut Decoder, kind: Kind, path: &str, reading: Reading) -> Opti
                 }
                 let (message, span) = if meant {
                     (error.message().to_owned(), error.span().unwrap_or(whole))
+                } else if matches!(kind, Kind::Secret | Kind::Secrets) {
+                    // Most likely the value itself, which is not repeated.
+                    decoder.wrong_secret(kind, whole, path);
+                    return None;
                 } else {
                     (format!("found `{text}`"), whole)
                 };
@@ -248,10 +255,12 @@ fn nest(path: &[String], value: Value) -> Dict {
         return Dict::new();
     };
     let mut dict = Dict::from([(last.clone(), value)]);
-    if let [first, _] = tables
-        && first == "tool"
-    {
-        exclude(&mut dict);
+    if let [first, _] = tables {
+        match first.as_str() {
+            "tool" => give_way(&mut dict, COMMANDS),
+            "secrets" => give_way(&mut dict, PLACES),
+            _ => {}
+        }
     }
     for table in tables.iter().rev() {
         dict = Dict::from([(table.clone(), Value::from(dict))]);

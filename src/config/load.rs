@@ -76,6 +76,21 @@ impl Override {
             .or_else(|| argument.split_once('=').filter(|(key, _)| !key.trim().is_empty()))?;
         Some(Self::flag(format!("--set {key}"), key, value))
     }
+
+    /// What would be typed for it again; a value that looks like a secret is left out.
+    #[must_use]
+    pub fn typed(&self) -> Vec<String> {
+        let is_table_of_variables = self.key == "env" || self.key.ends_with(".env");
+        let value = if is_table_of_variables || super::secret::hides(&self.key, &self.value) {
+            "..."
+        } else {
+            &self.value
+        };
+        match self.origin.strip_prefix("--set ") {
+            Some(_) => vec!["--set".to_owned(), format!("{}={value}", self.key)],
+            None => vec![self.origin.clone(), value.to_owned()],
+        }
+    }
 }
 
 /// A config, with where it came from.

@@ -23,6 +23,7 @@ mod print;
 mod reference;
 mod schema;
 mod secret;
+mod secret_table;
 mod source;
 mod syntax;
 mod text;
@@ -34,6 +35,7 @@ mod words;
 #[cfg(test)]
 mod tests;
 
+pub use env::known_variables;
 pub use error::{ConfigError, Missing};
 pub use fault::Fault;
 pub use file::FILE_NAME;
@@ -41,7 +43,9 @@ pub use json_schema::schema;
 pub use load::{DEFAULTS, Loaded, Origins, Override, Request, load};
 pub use names::{Names, keys, names};
 pub use source::{Holder, Origin, Place, Rank, SourceText};
-pub use wire::{Agent, Beta, Config, Host, Lima, Remote, Retries, Run, Sandbox, Size, Tool, Vm, When, Workspace};
+pub use wire::{
+    Agent, Beta, Config, Host, Lima, Remote, Retries, Run, Sandbox, Secret, Size, Tool, Vm, When, Workspace,
+};
 pub use words::{BackendName, ExitCode, HostAccess, Require, Strategy, WorkspaceMode, WriteBack};
 
 pub(crate) use env::is_of_vm;

@@ -34,7 +34,7 @@ pub fn names(file: Option<&Path>, profile: Option<&str>, cwd: &Path) -> Names {
 #[must_use]
 pub fn keys(tools: &[String]) -> Vec<String> {
     let mut keys = Vec::new();
-    for (path, _) in leaves() {
+    for (path, _) in leaves().into_iter().filter(|(path, _)| !path.starts_with("secrets.")) {
         match path.strip_prefix("tool.NAME.") {
             None => keys.push(path),
             // A tool is told by its name, which stays.

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::decode::join;
 use super::fault::Fault;
 use super::load::Origins;
 use super::wire::{Agent, Config};
@@ -12,6 +13,11 @@ pub(super) fn settle(config: &mut Config, origins: &Origins, home: Option<&Path>
     settler.path("workspace.root", &mut config.workspace.root);
     for path in &mut config.sandbox.writable {
         settler.path("sandbox.writable", path);
+    }
+    for (name, secret) in &mut config.secrets {
+        if let Some(path) = &mut secret.file {
+            settler.path(&format!("{}.file", join("secrets", name)), path);
+        }
     }
     let vm = &mut config.vm;
     for (key, path) in [

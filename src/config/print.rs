@@ -6,7 +6,9 @@ use serde_json::{Map, Value, json};
 
 use super::load::{Loaded, Origins};
 use super::secret;
+use super::secret_table::PLACES;
 use super::source::{Holder, Origin, Rank};
+use super::tools::COMMANDS;
 use super::wire::Config;
 
 impl Loaded {
@@ -62,7 +64,7 @@ impl Loaded {
             let Some((holds, shadowed)) = origins.split_last() else {
                 continue;
             };
-            if let Some(other) = shadowed_command(&self.origins, key, holds) {
+            if let Some(other) = gives_way(&self.origins, key, holds) {
                 _ = writeln!(out, "# {key} gives way to {other}");
                 continue;
             }
@@ -78,8 +80,8 @@ impl Loaded {
 
     /// An object with a member for each dotted key: `value` as TOML writes it (`null`: it looks
     /// like a secret), `layer`, `source`, for files `line` and `column` (from 1), and `shadows`,
-    /// a list of the same, the strongest first. Of a tool's `run` and `script`, the one that
-    /// gives way to a stronger layer has `gives_way_to`.
+    /// a list of the same, the strongest first. Of a tool's `run` and `script`, and of a secret's
+    /// `env` and `file`, the one that gives way to a stronger layer has `gives_way_to`.
     #[must_use]
     pub fn origins_json(&self) -> Value {
         let mut out = Map::new();
@@ -88,7 +90,7 @@ impl Loaded {
                 continue;
             };
             let mut entry = as_json(holds);
-            if let Some(other) = shadowed_command(&self.origins, key, holds) {
+            if let Some(other) = gives_way(&self.origins, key, holds) {
                 entry["gives_way_to"] = other.into();
             }
             entry["shadows"] = shadowed.iter().rev().map(as_json).collect();
@@ -128,10 +130,19 @@ fn each_env(config: &mut Config, mut keep: impl FnMut(&str, &str) -> bool) {
     }
 }
 
-/// Of `run` and `script` the one that a stronger layer gave takes the other away.
-fn shadowed_command(origins: &Origins, key: &str, holds: &Origin) -> Option<String> {
-    let tool = key.strip_suffix(".run").map(|tool| format!("{tool}.script"));
-    let other = tool.or_else(|| key.strip_suffix(".script").map(|tool| format!("{tool}.run")))?;
+/// Of `run` and `script` of a tool, and of `env` and `file` of a secret, the one that a stronger
+/// layer gave takes the other away.
+fn gives_way(origins: &Origins, key: &str, holds: &Origin) -> Option<String> {
+    let pair = match key.split('.').next()? {
+        "tool" => COMMANDS,
+        "secrets" => PLACES,
+        _ => return None,
+    };
+    let (table, last) = key.rsplit_once('.')?;
+    let other = match pair {
+        [one, other] | [other, one] if one == last => format!("{table}.{other}"),
+        _ => return None,
+    };
     let stronger = |origin: &Origin| origin.rank > holds.rank && holds.rank > Rank::Default;
-    (key.starts_with("tool.") && origins.of(&other).last().is_some_and(stronger)).then_some(other)
+    origins.of(&other).last().is_some_and(stronger).then_some(other)
 }

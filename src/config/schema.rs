@@ -23,6 +23,10 @@ pub(super) enum Kind {
     Ints(i64, i64),
     /// Names of the user's own choice, with strings.
     Map(MapRule),
+    /// Names of variables, each with a [`Kind::Secret`].
+    Secrets,
+    /// The table of [`SECRET`].
+    Secret,
     /// A table with these keys.
     Table(&'static [Key]),
     /// A number, or the table that it abbreviates: `n` stands for `{ count = n }`.
@@ -52,6 +56,8 @@ impl Kind {
             Self::Argv => "a list of strings, the program first".into(),
             Self::Ints(min, max) => format!("a list of whole numbers from {min} to {max}"),
             Self::Map(_) => "a table of strings".into(),
+            Self::Secrets => "a table of secrets".into(),
+            Self::Secret => "a table with `env` or `file`".into(),
             Self::Table(_) | Self::Profiles => "a table".into(),
             Self::Count(_) => "a whole number, or a table".into(),
             Self::Tools => "a list of tables, each headed `[[tool]]`".into(),
@@ -90,6 +96,8 @@ pub(super) enum Rule {
     ToolName,
     /// The name of a variable.
     Variable,
+    /// The name of a variable that a shell can read.
+    SecretName,
     /// The name of a variable, with `*` for any part of it.
     VariablePattern,
 }
@@ -143,6 +151,7 @@ pub(super) static PROFILE: &[Key] = &[
     key("workspace", Kind::Table(WORKSPACE)),
     key("sandbox", Kind::Table(SANDBOX)),
     key("env", Kind::Map(MapRule::Variables)),
+    key("secrets", Kind::Secrets),
     key("run", Kind::Table(RUN)),
     key("tool", Kind::Tools),
 ];
@@ -153,6 +162,7 @@ pub(super) static ROOT: &[Key] = &[
     key("workspace", Kind::Table(WORKSPACE)),
     key("sandbox", Kind::Table(SANDBOX)),
     key("env", Kind::Map(MapRule::Variables)),
+    key("secrets", Kind::Secrets),
     key("run", Kind::Table(RUN)),
     key("tool", Kind::Tools),
     key("profile", Kind::Profiles),
@@ -247,6 +257,13 @@ pub(super) static TOOL: &[Key] = &[
     key("outputs", Kind::Texts(Rule::InsidePattern)),
 ];
 
+/// One of `[secrets]`.
+pub(super) static SECRET: &[Key] = &[
+    key("env", Kind::Text(Rule::Variable)),
+    key("file", Kind::Text(Rule::Path)),
+    key("tools", Kind::Texts(Rule::ToolName)),
+];
+
 const RETRIES: &[Key] = &[
     key("count", Kind::Int(0, 100)),
     key("delay", Kind::Duration),
@@ -264,7 +281,8 @@ pub(super) fn find(keys: &'static [Key], name: &str) -> Option<&'static Key> {
     keys.iter().find(|key| key.name == name)
 }
 
-/// Each key that takes a value, with its dotted path; below a tool as `tool.NAME.key`.
+/// Each key that takes a value, with its dotted path; below a tool as `tool.NAME.key`, below a
+/// secret as `secrets.NAME.key`.
 pub(super) fn leaves() -> Vec<(String, Kind)> {
     fn walk(keys: &'static [Key], prefix: &str, out: &mut Vec<(String, Kind)>) {
         for key in keys {
@@ -272,6 +290,7 @@ pub(super) fn leaves() -> Vec<(String, Kind)> {
             match key.kind {
                 Kind::Table(inner) => walk(inner, &format!("{path}."), out),
                 Kind::Tools => walk(TOOL, "tool.NAME.", out),
+                Kind::Secrets => walk(SECRET, "secrets.NAME.", out),
                 Kind::Profiles => {}
                 kind => out.push((path, kind)),
             }
@@ -337,5 +356,6 @@ mod tests {
         }
         check(ROOT);
         check(TOOL);
+        check(SECRET);
     }
 }

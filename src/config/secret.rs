@@ -4,6 +4,8 @@
 //! name ends in a word such as `TOKEN` or `PASSWORD`, or when it is itself of a known shape.
 //! Other values of `env` are shown: somebody who looks for a wrong `PATH` needs to see it.
 
+use super::schema::SECRET;
+
 /// Words that end the name of a secret, alone or joined to another (`APITOKEN`).
 const ENDS: &[&str] = &[
     "token",
@@ -94,6 +96,17 @@ fn words(name: &str) -> Vec<String> {
 /// out, byte for byte, so that places in it stay. Looks at the letters only: the text may be
 /// anything but TOML, which is why it is shown.
 pub(super) fn blot(text: &str) -> String {
+    blot_values(text, |name, _| name_hides(name))
+}
+
+/// As [`blot`], of a line of `[secrets]`: only what says where a value is stays, since somebody may
+/// have written the value itself.
+pub(super) fn blot_secrets(text: &str) -> String {
+    let says_where = |name: &str| SECRET.iter().any(|key| key.name == name);
+    blot_values(text, |name, value| !says_where(name) && !value.starts_with(['{', '[']))
+}
+
+fn blot_values(text: &str, hides: impl Fn(&str, &str) -> bool) -> String {
     let mut out = text.to_owned();
     let mut from = 0;
     while let Some(at) = out[from..].find('=').map(|at| from + at) {
@@ -106,7 +119,7 @@ pub(super) fn blot(text: &str) -> String {
         let value = from + blank;
         let hidden = match &before[start..] {
             "" => continue,
-            name if name_hides(name) => value..end_of_value(&out, value),
+            name if hides(name, &out[value..]) => value..end_of_value(&out, value),
             _ => continue,
         };
         from = hidden.end;
@@ -208,6 +221,24 @@ mod tests {
         ] {
             assert_eq!(blot(text), blotted);
             assert_eq!(blot(text).len(), text.len());
+        }
+    }
+
+    #[test]
+    fn of_a_line_of_secrets_only_the_places_are_shown() {
+        for (text, blotted) in [
+            ("NPM = \"abc\" # x", "NPM = ***** # x"),
+            (
+                "NPM = { env = \"X\", value = \"abc\" }",
+                "NPM = { env = \"X\", value = ***** }",
+            ),
+            (
+                "secrets = { A = 'abc', B = { file = \"f\" } }",
+                "secrets = { A = *****, B = { file = \"f\" } }",
+            ),
+            ("tools = [\"a\"]", "tools = [\"a\"]"),
+        ] {
+            assert_eq!(blot_secrets(text), blotted);
         }
     }
 }

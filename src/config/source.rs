@@ -138,6 +138,11 @@ impl Place {
         (line, from..to)
     }
 
+    /// Whether it is a place in a file, and not a value of its own.
+    pub(super) fn is_in_file(&self) -> bool {
+        matches!(self.source.holder, Holder::File { .. })
+    }
+
     fn start(&self) -> usize {
         floor(&self.source.text, self.span.start)
     }

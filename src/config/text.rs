@@ -96,6 +96,19 @@ pub(super) fn check(rule: Rule, text: &str) -> Result<(), Refusal> {
                 )
             }
         }
+        Rule::SecretName => {
+            let good = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+            if good && !text.starts_with(|char: char| char.is_ascii_digit()) {
+                Ok(())
+            } else {
+                refuse(
+                    format!(
+                        "names a variable, which may hold letters, digits and `_` only and begins with no digit: `{text}`"
+                    ),
+                    format!("for example `{}`", variable_name(text)),
+                )
+            }
+        }
         Rule::Variable | Rule::VariablePattern => {
             if text.contains('=') {
                 refuse(
@@ -179,6 +192,19 @@ pub(super) fn tool_name(text: &str) -> String {
             }
         })
         .collect()
+}
+
+/// The nearest name that a shell can read.
+fn variable_name(text: &str) -> String {
+    let name: String = text
+        .chars()
+        .map(|char| if char.is_ascii_alphanumeric() { char } else { '_' })
+        .collect();
+    if name.starts_with(|char: char| char.is_ascii_digit()) {
+        format!("_{name}")
+    } else {
+        name
+    }
 }
 
 /// One of a few words.

@@ -11,6 +11,8 @@ use super::decode::{Decoder, join};
 use super::schema::{Kind, Rule, TOOL};
 use super::text;
 
+/// The two ways to say what a tool is.
+pub(super) const COMMANDS: [&str; 2] = ["run", "script"];
 /// Set by the layer that brings a tool in; keeps the order, which a map of tools forgets.
 const POSITION: &str = "position";
 
@@ -108,15 +110,16 @@ impl Decoder {
                 .help
                 .push("`run` needs no shell: leave it out, or write `script`".into());
         }
-        exclude(tool);
+        give_way(tool, COMMANDS);
     }
 }
 
-/// Of `run` and `script`, the one that a layer sets takes the other of weaker layers away.
-pub(super) fn exclude(tool: &mut Dict) {
-    for (one, other) in [("run", "script"), ("script", "run")] {
-        if tool.contains_key(one) && !tool.contains_key(other) {
-            tool.insert(other.into(), Value::Empty(Tag::Default, Empty::None));
+/// Of two keys that say the same thing, the one that a layer sets takes the other of weaker layers
+/// away.
+pub(super) fn give_way(table: &mut Dict, [a, b]: [&str; 2]) {
+    for (one, other) in [(a, b), (b, a)] {
+        if table.contains_key(one) && !table.contains_key(other) {
+            table.insert(other.into(), Value::Empty(Tag::Default, Empty::None));
             return;
         }
     }

@@ -24,6 +24,9 @@ pub struct Config {
     /// `[env]`: variables of every tool.
     #[serde(default)]
     pub env: BTreeMap<String, String>,
+    /// `[secrets]`: variables whose values are elsewhere.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub secrets: BTreeMap<String, Secret>,
     /// `[run]`.
     pub run: Run,
     /// `[[tool]]`, in order.
@@ -238,6 +241,31 @@ pub struct Tool {
     /// Keeps the order while tools are merged by name.
     #[serde(skip_serializing)]
     position: usize,
+}
+
+/// One of `[secrets]`: where its value is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Secret {
+    /// In this variable of the caller; this or `file`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub env: Option<String>,
+    /// In this file; this or `env`.
+    #[serde(default, skip_serializing_if = "Option::is_none", serialize_with = "some_lossy")]
+    pub file: Option<PathBuf>,
+    /// The tools that get it; none: all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tools: Option<Vec<String>>,
+}
+
+impl Secret {
+    /// Whether a tool of the list gets it.
+    #[must_use]
+    pub fn reaches(&self, tool: &str) -> bool {
+        self.tools
+            .as_ref()
+            .is_none_or(|tools| tools.iter().any(|name| name == tool))
+    }
 }
 
 /// `tool.retries`.

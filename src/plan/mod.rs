@@ -5,6 +5,8 @@
 mod environment;
 mod error;
 mod facts;
+mod guests;
+mod outside;
 mod render;
 mod resolve;
 mod types;
@@ -13,11 +15,12 @@ mod vm_config;
 #[cfg(test)]
 mod tests;
 
-pub use environment::{DEFAULT_PATH, tool_environment};
+pub use environment::{DEFAULT_PATH, guest_environment, tool_environment};
 pub use error::PlanError;
 pub use facts::{Facts, own_roots, workspace_key};
 pub use resolve::{Selection, require_tools, resolve, resolve_exec};
 pub use types::{
-    Backend, HostAccess, HostPlan, Places, Plan, Require, Retries, Strategy, ToolPlan, When, WorkspaceMode, WriteBack,
+    Backend, BetaPlan, GuestPlan, HostAccess, HostPlan, Places, Plan, Require, Retries, SecretPlan, SecretSource,
+    SidecarAddress, Strategy, ToolPlan, When, WorkspaceMode, WriteBack,
 };
 pub use vm_config::VmConfig;

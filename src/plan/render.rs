@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::quote::command_line;
 
-use super::types::{Backend, HostAccess, Plan, Retries, Strategy, ToolPlan, WorkspaceMode, WriteBack};
+use super::types::{Backend, HostAccess, Plan, Retries, SecretSource, Strategy, ToolPlan, WorkspaceMode, WriteBack};
 
 impl Strategy {
     /// The word as it stands in the config and the events.
@@ -96,6 +96,10 @@ impl fmt::Display for Plan {
             "go on, the first decides"
         };
         writeln!(f, "on failure    {order}")?;
+        for (index, secret) in self.secrets.iter().enumerate() {
+            let label = if index == 0 { "secrets" } else { "" };
+            writeln!(f, "{label:<13} {}: {}", secret.name, secret.source)?;
+        }
         writeln!(f, "places        cache {}", self.places.cache.display())?;
         writeln!(f, "              state {}", self.places.state.display())?;
         if !matches!(self.backend, Backend::Host(_)) {
@@ -109,6 +113,15 @@ impl fmt::Display for Plan {
             write_tool(f, index + 1, tool)?;
         }
         Ok(())
+    }
+}
+
+impl fmt::Display for SecretSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Env(name) => write!(f, "the variable {name}"),
+            Self::File(path) => write!(f, "the file {}", path.display()),
+        }
     }
 }
 
@@ -152,15 +165,20 @@ fn write_tool(f: &mut fmt::Formatter<'_>, number: usize, tool: &ToolPlan) -> fmt
             names.join(" ")
         }
     )?;
+    let withheld = tool.withheld.iter().filter(|name| !tool.pass_env.contains(name));
+    let withheld: Vec<&str> = withheld.map(String::as_str).collect();
     writeln!(
         f,
         "     passes    {}",
-        if tool.pass_env.is_empty() {
-            "nothing".into()
-        } else {
-            tool.pass_env.join(" ")
+        match (tool.pass_env.as_slice(), withheld.as_slice()) {
+            ([], _) => "nothing".into(),
+            (passed, []) => passed.join(" "),
+            (passed, withheld) => format!("{} but {}", passed.join(" "), withheld.join(" ")),
         }
     )?;
+    if !tool.secrets.is_empty() {
+        writeln!(f, "     secrets   {}", tool.secrets.join(" "))?;
+    }
     let Retries {
         count,
         delay,

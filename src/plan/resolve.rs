@@ -8,10 +8,13 @@ use std::time::Duration;
 use super::environment::passes;
 use super::error::PlanError;
 use super::facts::{Facts, origin_of_root, real_as_far_as_it_goes, workspace_key};
+use super::guests;
+use super::outside;
 use super::types::{
-    Backend, HostAccess, HostPlan, Places, Plan, Require, Retries, Strategy, ToolPlan, When, WorkspaceMode, WriteBack,
+    Backend, HostAccess, HostPlan, Places, Plan, Retries, SecretPlan, SecretSource, Strategy, ToolPlan, When,
+    WorkspaceMode, WriteBack,
 };
-use crate::config::{self, BackendName, Config, Loaded, Tool};
+use crate::config::{self, BackendName, Config, Loaded, Secret, Tool};
 use crate::exit::ExitCodePolicy;
 
 /// Which tools of the list run, and how on after a failure.
@@ -65,6 +68,9 @@ pub fn resolve_exec(loaded: &Loaded, facts: &Facts, argv: Vec<OsString>) -> Resu
         argv,
         env: tool_env(&loaded.config, facts, &BTreeMap::new()),
         pass_env: loaded.config.sandbox.pass_env.clone(),
+        withheld: withheld(&loaded.config),
+        // A program that is not of the list gets what is for all.
+        secrets: secrets_of(&loaded.config, |secret| secret.tools.is_none()),
         timeout: limit(loaded.config.vm.exec_timeout),
         no_output_timeout: None,
         grace_period: loaded.config.run.grace_period,
@@ -93,6 +99,11 @@ fn plan(loaded: &Loaded, facts: &Facts, tools: Vec<ToolPlan>) -> Result<Plan, Pl
     let (mut backend, backend_why) = backend(loaded);
     let places = places(config, facts);
     refuse_workspace(loaded, facts, &mut backend, &places)?;
+    if let Backend::Host(host) = &mut backend
+        && host.host == HostAccess::ReadOnly
+    {
+        (host.passed, host.temporary) = outside::named(&tools, facts);
+    }
     Ok(Plan {
         config_file: loaded.file.clone(),
         workspace: facts.workspace.clone(),
@@ -118,7 +129,41 @@ fn plan(loaded: &Loaded, facts: &Facts, tools: Vec<ToolPlan>) -> Result<Plan, Pl
         },
         tools,
         warnings: loaded.warnings.clone(),
+        secrets: secrets(loaded),
     })
+}
+
+/// Where the secrets are.
+fn secrets(loaded: &Loaded) -> Vec<SecretPlan> {
+    let all = loaded.config.secrets.iter();
+    all.filter_map(|(name, secret)| {
+        let (key, source) = match (&secret.env, &secret.file) {
+            (Some(variable), _) => ("env", SecretSource::Env(variable.clone())),
+            (None, file) => ("file", SecretSource::File(file.clone()?)),
+        };
+        let origin = loaded.origins.of(&format!("secrets.{name}.{key}")).last();
+        Some(SecretPlan {
+            name: name.clone(),
+            source,
+            origin: origin.map_or_else(String::new, |origin| origin.place.to_string()),
+        })
+    })
+    .collect()
+}
+
+fn secrets_of(config: &Config, reaches: impl Fn(&Secret) -> bool) -> Vec<String> {
+    let reached = config.secrets.iter().filter(|(_, secret)| reaches(secret));
+    reached.map(|(name, _)| name.clone()).collect()
+}
+
+/// The caller's variables that are meant for the tools that get a secret, if for any.
+fn withheld(config: &Config) -> Vec<String> {
+    let secrets = config.secrets.iter();
+    let mut names: Vec<String> = secrets
+        .flat_map(|(name, secret)| std::iter::once(name.clone()).chain(secret.env.clone()))
+        .collect();
+    names.dedup();
+    names
 }
 
 /// What is not carried: what the config says, and devshell's own folders where they lie in the
@@ -161,7 +206,7 @@ fn backend(loaded: &Loaded) -> (Backend, String) {
     let backend = match vm.backend {
         BackendName::Auto | BackendName::Host => Backend::Host(host(&loaded.config)),
         BackendName::Lima => Backend::Lima,
-        BackendName::Beta => Backend::Beta,
+        BackendName::Beta => Backend::Beta(guests::beta(&loaded.config)),
         BackendName::Remote => Backend::Remote,
     };
     (backend, why)
@@ -170,19 +215,24 @@ fn backend(loaded: &Loaded) -> (Backend, String) {
 fn host(config: &Config) -> HostPlan {
     HostPlan {
         strategy: config.vm.host.strategy.into(),
-        require: match config.sandbox.require {
-            config::Require::None => Require::None,
-            config::Require::Processes => Require::Processes,
-            config::Require::View => Require::View,
-            config::Require::Full => Require::Full,
-        },
+        require: config.sandbox.require.into(),
         network: config.sandbox.network,
         host: match config.sandbox.host {
             config::HostAccess::ReadWrite => HostAccess::ReadWrite,
             config::HostAccess::ReadOnly => HostAccess::ReadOnly,
         },
         writable: config.sandbox.writable.clone(),
+        passed: Vec::new(),
+        temporary: Vec::new(),
         no_copy: None,
+    }
+}
+
+impl HostPlan {
+    /// What the host backend is told, also where the config chooses another one.
+    #[must_use]
+    pub fn of(config: &Config) -> Self {
+        host(config)
     }
 }
 
@@ -288,6 +338,8 @@ fn tool_plan(config: &Config, facts: &Facts, tool: &Tool) -> ToolPlan {
         cwd: tool.cwd.as_deref().and_then(config::inside).unwrap_or_default().into(),
         env: tool_env(config, facts, &tool.env),
         pass_env: config.sandbox.pass_env.clone(),
+        withheld: withheld(config),
+        secrets: secrets_of(config, |secret| secret.reaches(&tool.name)),
         timeout: limit(tool.timeout.unwrap_or(config.vm.exec_timeout)),
         no_output_timeout: tool.no_output_timeout.and_then(limit),
         grace_period: tool.grace_period.unwrap_or(config.run.grace_period),

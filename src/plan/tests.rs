@@ -167,6 +167,67 @@ fn the_environment_of_a_tool_is_what_passes_with_its_own_over_it() {
 }
 
 #[test]
+fn what_holds_a_secret_reaches_no_tool_unless_it_is_named() {
+    let text = "[secrets]\nTOKEN = { env = \"CI_TOKEN\" }\n[[tool]]\nrun = [\"a\"]\n";
+    let caller: Vec<(OsString, OsString)> = ["CI_TOKEN", "TOKEN", "CI_OTHER"]
+        .map(|name| (name.into(), "x".into()))
+        .to_vec();
+    let passed = |project: Project| {
+        let env = tool_environment(&project.plan().tools[0], &caller);
+        let names = env.into_iter().filter_map(|(name, _)| name.into_string().ok());
+        names
+            .filter(|name| !["PATH", "GIT_OPTIONAL_LOCKS"].contains(&name.as_str()))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(passed(Project::new(text)), ["CI_OTHER"]);
+    let by_pattern = Project::new(text).set("sandbox.pass_env=[\"CI_*\", \"TOKE*\"]");
+    assert_eq!(passed(by_pattern), ["CI_OTHER"]);
+    let by_name = Project::new(text).set("sandbox.pass_env=[\"CI_TOKEN\"]");
+    assert_eq!(passed(by_name), ["CI_TOKEN"]);
+}
+
+#[test]
+fn secrets_go_to_their_tools_and_only_their_places_are_in_the_plan() {
+    let text = "[secrets]\nA = { env = \"CI_A\" }\nB = { file = \"b\", tools = [\"two\"] }\nC = { env = \"C\", tools = [] }\n\
+                [[tool]]\nname = \"one\"\nrun = [\"a\"]\n[[tool]]\nname = \"two\"\nrun = [\"a\"]\n";
+    let project = Project::new(text).env("CI_A", "hunter22").env("C", "hunter22");
+    fs::write(project.cwd.join("b"), "hunter22").unwrap();
+    let plan = project.plan();
+    assert_eq!(plan.tools[0].secrets, ["A"]);
+    assert_eq!(plan.tools[1].secrets, ["A", "B"]);
+    assert_eq!(plan.secrets[0].source, SecretSource::Env("CI_A".to_owned()));
+    assert_eq!(plan.secrets[1].source, SecretSource::File(project.cwd.join("b")));
+    assert!(
+        plan.secrets[1].origin.ends_with("devshell.toml:3:14"),
+        "{}",
+        plan.secrets[1].origin
+    );
+    let shown = plan.to_string();
+    let file = project.cwd.join("b");
+    assert!(
+        shown.contains(&format!(
+            "secrets       A: the variable CI_A\n              B: the file {}\n              C: the variable C\n",
+            file.display()
+        )),
+        "{shown}"
+    );
+    assert!(
+        shown.contains("     passes    * but A CI_A B C\n     secrets   A B\n"),
+        "{shown}"
+    );
+    assert!(!format!("{shown}{plan:?}").contains("hunter22"), "{shown}");
+
+    let loaded = project.loaded();
+    let facts = Facts::gather(&loaded, &project.cwd, &project.env).unwrap();
+    let exec = resolve_exec(&loaded, &facts, vec!["two".into()]).unwrap();
+    assert_eq!(
+        exec.tools[0].secrets,
+        ["A"],
+        "a program is no tool of the list, whatever its name"
+    );
+}
+
+#[test]
 fn the_backend_says_why() {
     let why = |project: Project| {
         let plan = project.plan();

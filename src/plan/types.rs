@@ -44,6 +44,28 @@ pub struct Plan {
     pub tools: Vec<ToolPlan>,
     /// What the user should know before the run (unknown `DEVSHELL_*` names, ...).
     pub warnings: Vec<String>,
+    /// Where the values of secrets are, by name; the values themselves are in no plan.
+    pub secrets: Vec<SecretPlan>,
+}
+
+/// A variable of tools whose value is read when the run begins.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SecretPlan {
+    /// The variable's name.
+    pub name: String,
+    /// Where its value is.
+    pub source: SecretSource,
+    /// Where the config says so, for messages.
+    pub origin: String,
+}
+
+/// Where the value of a secret is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SecretSource {
+    /// In this variable of the caller.
+    Env(String),
+    /// In this file; absolute.
+    File(PathBuf),
 }
 
 /// Where devshell keeps its own things (none of them exists before it is needed).
@@ -85,8 +107,8 @@ pub enum Backend {
     Host(HostPlan),
     /// A Lima virtual machine. Not available in this version.
     Lima,
-    /// A sidecar process. Not available in this version.
-    Beta,
+    /// A sidecar process.
+    Beta(BetaPlan),
     /// A remote-execution cluster. Not available in this version.
     Remote,
 }
@@ -98,10 +120,48 @@ impl Backend {
         match self {
             Self::Host(_) => "host",
             Self::Lima => "lima",
-            Self::Beta => "beta",
+            Self::Beta(_) => "beta",
             Self::Remote => "remote",
         }
     }
+}
+
+/// Settings of the sidecar backend.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BetaPlan {
+    /// How the sidecar is reached.
+    pub address: SidecarAddress,
+    /// Holds the token for TCP.
+    pub token_file: Option<PathBuf>,
+    /// Where the folder of all guests' staging, `vm.workspace_parent`, lies for the sidecar; the
+    /// same path as here by default.
+    pub session_staging: Option<String>,
+    /// The guest's side of the tree.
+    pub guest: GuestPlan,
+}
+
+/// How a sidecar is reached (`vm.beta.socket`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SidecarAddress {
+    /// A Unix socket.
+    Unix(PathBuf),
+    /// `HOST:PORT`.
+    Tcp(String),
+    /// The standard streams of this program.
+    Stdio(Vec<String>),
+}
+
+/// What all backends with a guest need to know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GuestPlan {
+    /// Where `vm.workspace_parent` appears in the guest.
+    pub guest_workspace: String,
+    /// `workspace.inputs`: what is put into the guest in guest mode.
+    pub inputs: Vec<String>,
+    /// `workspace.outputs`: what is taken out of the guest in guest mode.
+    pub outputs: Vec<String>,
+    /// The isolation below which the run must not start.
+    pub require: Require,
 }
 
 /// Settings of the host backend.
@@ -117,6 +177,10 @@ pub struct HostPlan {
     pub host: HostAccess,
     /// Kept writable when `host` is read-only; absolute.
     pub writable: Vec<PathBuf>,
+    /// Files and FIFOs by which tools speak to who started devshell, where `host` is read-only.
+    pub passed: Vec<PathBuf>,
+    /// Folders for temporary files that the tools' environment names, where `host` is read-only.
+    pub temporary: Vec<PathBuf>,
     /// Why there can be no staged copy of this workspace, in words.
     pub no_copy: Option<String>,
 }
@@ -206,6 +270,11 @@ pub struct ToolPlan {
     pub env: BTreeMap<String, String>,
     /// Names or patterns of the caller's variables that reach the tool.
     pub pass_env: Vec<String>,
+    /// The caller's variables that reach the tool only when `pass_env` names them in full: those
+    /// that hold secrets, and those that are called as one.
+    pub withheld: Vec<String>,
+    /// The names of the secrets that the tool gets.
+    pub secrets: Vec<String>,
     /// `None`: no limit.
     pub timeout: Option<Duration>,
     /// `None`: no limit.

@@ -12,7 +12,8 @@ pub struct ToolCommand {
     pub argv: Vec<OsString>,
     /// Working folder as a path of the Vfs.
     pub cwd: VfsPath,
-    /// The whole environment; nothing is added to it but by the backend's own rules.
+    /// The whole environment; nothing is added to it but by the backend's own rules. It may hold
+    /// secrets: it stands in no argv, no file that others can read and no message.
     pub env: Vec<(OsString, OsString)>,
     /// What the tool reads.
     pub stdin: Stdin,

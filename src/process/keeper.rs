@@ -17,6 +17,7 @@ use crate::sys::explain::{Facts, Refusal, explain};
 use crate::sys::keeper::{self as raw, SetupFailure, Step};
 use crate::sys::mounts;
 
+use super::outside::{PrivateFolders, ReadOnlyHost};
 pub use crate::sys::keeper::SetupStage;
 
 /// How long a keeper without a PID namespace may take to end what is left: a little more than
@@ -32,6 +33,10 @@ pub struct KeeperSpec {
     pub needs_mounts: bool,
     /// Which namespaces are wanted.
     pub namespaces: Namespaces,
+    /// A network of the tools' own with nothing but the loopback; never done without.
+    pub loopback_only: bool,
+    /// Set: everything is read-only but what this says, and System V IPC is the tools' own; never done without.
+    pub read_only: Option<ReadOnlyHost>,
     /// Descriptors that the keeper holds as long as it lives and hands to no tool: locks that
     /// are to be free only when nothing of the session runs any more.
     pub keep: Vec<OwnedFd>,
@@ -144,6 +149,12 @@ impl fmt::Display for SetupStage {
             Self::Overlay => "mount an overlay over the workspace",
             Self::Proc => "give the tools a /proc of their own",
             Self::Keeper => "start the process that keeps the tools",
+            Self::ReadOnly => "make everything outside the workspace read-only",
+            Self::Writable => "keep a place outside the workspace writable",
+            Self::Temporary => "give the tools a private folder for temporary files",
+            Self::Terminals => "give the tools terminals of their own",
+            Self::Network => "give the tools a network of their own",
+            Self::Rights => "take from the tools what would undo the read-only host",
         })
     }
 }
@@ -159,6 +170,7 @@ pub struct Keeper {
     pub(super) next_id: u32,
     /// Whether a tool is running; shared with its pump.
     pub(super) busy: Arc<AtomicBool>,
+    private: PrivateFolders,
 }
 
 impl Keeper {
@@ -173,14 +185,14 @@ impl Keeper {
     /// Starts the best keeper that can be had: all that `spec` wants, else the mounts without a
     /// PID namespace, else (unless the mounts are needed) no namespace at all. Comes with the
     /// reasons for each step down; the caller decides from [`Self::isolation`] whether that is
-    /// enough.
+    /// enough. What is to be shut off (network, writing) is shut off or there is no keeper.
     ///
     /// # Errors
     /// [`KeeperError`] when not even a process can be made, a path of a mount is unusable, or
-    /// mounts that are needed cannot be had.
+    /// mounts that are needed, or what is to be shut off, cannot be had.
     pub fn start_best(spec: &KeeperSpec) -> Result<(Self, Vec<String>), KeeperError> {
         let wanted = spec.namespaces;
-        let mounts = wanted.mount || !spec.mounts.is_empty();
+        let mounts = wanted.mount || !spec.mounts.is_empty() || spec.read_only.is_some();
         let mut why = Vec::new();
         let mut refused = None;
         for (namespaces, usable) in [
@@ -208,7 +220,7 @@ impl Keeper {
                 }
             }
         }
-        if let Some(error) = refused.filter(|_| spec.needs_mounts) {
+        if let Some(error) = refused.filter(|_| spec.needs_mounts || spec.read_only.is_some()) {
             return Err(error);
         }
         Ok((Self::start_as(spec, Namespaces::default(), &[])?, why))
@@ -224,6 +236,11 @@ impl Keeper {
     #[must_use]
     pub fn pid(&self) -> u32 {
         self.pid.as_raw_nonzero().get().unsigned_abs()
+    }
+
+    /// Its tools' folders for temporary files, for a keeper that takes its place.
+    pub fn take_private(&mut self) -> PrivateFolders {
+        std::mem::take(&mut self.private)
     }
 }
 
@@ -245,13 +262,19 @@ impl Drop for Keeper {
 impl Keeper {
     fn start_as(spec: &KeeperSpec, namespaces: Namespaces, mounts: &[MountStep]) -> Result<Self, KeeperError> {
         let steps = mounts.iter().map(prepared).collect::<Result<Vec<_>, _>>()?;
+        let outside = spec.read_only.as_ref();
+        let outside = outside.map(|host| host.prepared(namespaces.pid)).transpose()?;
+        let mut keep: Vec<_> = spec.keep.iter().map(|fd| fd.as_raw_fd()).collect();
+        keep.extend(spec.read_only.iter().flat_map(|host| host.earlier.descriptors()));
         let setup = raw::Setup {
-            mount: namespaces.mount || namespaces.pid || !steps.is_empty(),
+            mount: namespaces.mount || namespaces.pid || !steps.is_empty() || outside.is_some(),
             pid: namespaces.pid,
+            loopback_only: spec.loopback_only,
             steps,
-            keep: spec.keep.iter().map(|fd| fd.as_raw_fd()).collect(),
+            outside,
+            keep,
         };
-        let started = raw::start(&setup).map_err(|failure| refused(failure, mounts))?;
+        let started = raw::start(&setup).map_err(|failure| refused(failure, mounts, &setup))?;
         Ok(Self {
             pid: started.pid,
             pidfd: pidfd_open(started.pid, PidfdFlags::empty()).ok(),
@@ -264,6 +287,7 @@ impl Keeper {
             },
             next_id: 1,
             busy: Arc::default(),
+            private: PrivateFolders::of(setup.outside.as_ref(), started.private),
         })
     }
 
@@ -303,7 +327,7 @@ fn prepared(step: &MountStep) -> Result<Step, KeeperError> {
 }
 
 /// Mounts go to the real place, whatever symlinks lead there: both names show the view then.
-fn resolve(path: &Path) -> Result<CString, KeeperError> {
+pub(super) fn resolve(path: &Path) -> Result<CString, KeeperError> {
     let fault = |source| KeeperError::Path {
         path: path.to_owned(),
         source,
@@ -312,14 +336,23 @@ fn resolve(path: &Path) -> Result<CString, KeeperError> {
     CString::new(real.as_os_str().as_bytes()).map_err(|error| fault(error.into()))
 }
 
-fn refused(failure: SetupFailure, mounts: &[MountStep]) -> KeeperError {
-    let mount = mounts.get(failure.index).map(MountStep::ends);
+fn refused(failure: SetupFailure, mounts: &[MountStep], setup: &raw::Setup) -> KeeperError {
+    let place = setup
+        .outside
+        .as_ref()
+        .and_then(|outside| outside.place(failure.stage, failure.index));
+    let mount = match failure.stage {
+        SetupStage::Mount | SetupStage::Overlay => mounts.get(failure.index).map(MountStep::ends),
+        _ => place.map(|place| (place, place)),
+    };
     let errno = failure.source.raw_os_error().unwrap_or(0);
     let refusal = Refusal {
         stage: failure.stage,
         errno,
         user: failure.user,
         mount,
+        network: setup.loopback_only,
+        ipc: setup.outside.is_some(),
     };
     KeeperError::Setup {
         stage: failure.stage,

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::SyncSender;
 
 use rustix::event::{EventfdFlags, eventfd};
-use rustix::fd::AsFd as _;
+use rustix::fd::{AsFd as _, BorrowedFd};
 
 use crate::sys::keeper::{self as raw, LaunchFailure, Request};
 use crate::sys::pty::RawMode;
@@ -36,6 +36,16 @@ pub struct SpawnRequest {
     pub terminal: Option<Terminal>,
 }
 
+/// What a tool that serves somebody else is given besides its [`SpawnRequest`].
+#[derive(Debug, Default, Clone, Copy)]
+pub struct Given<'a> {
+    /// What it reads, in place of the request's `stdin`.
+    pub input: Option<BorrowedFd<'a>>,
+    /// Its working folder is this path below the request's `cwd`. Links on the way are followed as
+    /// long as they do not lead out of `cwd`; a way out is refused at the very moment of the start.
+    pub below: Option<&'a Path>,
+}
+
 /// A tool that was started in a keeper. Dropped before its end, it is killed.
 #[derive(Debug)]
 pub struct KeptTool {
@@ -57,6 +67,19 @@ impl Keeper {
     /// When the tool before still runs (`ResourceBusy`), when `cwd` is relative, when there is
     /// no descriptor left, or when the keeper is gone (`BrokenPipe`).
     pub fn spawn(&mut self, request: &SpawnRequest, messages: SyncSender<Message>) -> io::Result<KeptTool> {
+        self.spawn_given(request, Given::default(), messages)
+    }
+
+    /// As [`Self::spawn`], with something else to read or a guarded way to the working folder.
+    ///
+    /// # Errors
+    /// As [`Self::spawn`].
+    pub fn spawn_given(
+        &mut self,
+        request: &SpawnRequest,
+        given: Given,
+        messages: SyncSender<Message>,
+    ) -> io::Result<KeptTool> {
         if request.cwd.is_relative() {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidInput,
@@ -69,14 +92,19 @@ impl Keeper {
                 "the tool before has not ended",
             ));
         }
-        let started = self.spawn_idle(request, messages);
+        let started = self.spawn_idle(request, given, messages);
         if started.is_err() {
             self.busy.store(false, Ordering::SeqCst);
         }
         started
     }
 
-    fn spawn_idle(&mut self, request: &SpawnRequest, messages: SyncSender<Message>) -> io::Result<KeptTool> {
+    fn spawn_idle(
+        &mut self,
+        request: &SpawnRequest,
+        given: Given,
+        messages: SyncSender<Message>,
+    ) -> io::Result<KeptTool> {
         let id = self.next_id;
         self.next_id = self.next_id.wrapping_add(1);
         let stop = Arc::new(eventfd(0, EventfdFlags::CLOEXEC)?);
@@ -86,9 +114,9 @@ impl Keeper {
             stderr,
             relay,
             raw,
-        } = Streams::open(request.stdin, request.terminal)?;
-        let order = Order::new(request);
-        let impossible = match order.strings(request) {
+        } = Streams::open(given.input, request.stdin, request.terminal)?;
+        let order = Order::new(request, given.below);
+        let impossible = match order.strings(request, given.below) {
             Err(exit) => Some(exit),
             Ok(strings) => {
                 let command = raw::Command {
@@ -96,6 +124,7 @@ impl Keeper {
                     argv: &strings.argv,
                     env: &strings.env,
                     cwd: &strings.cwd,
+                    below: &strings.below,
                 };
                 let (memory, length) = command.share()?;
                 let [stdin, stdout, stderr] = &ends;
@@ -132,10 +161,37 @@ impl Keeper {
 }
 
 impl KeptTool {
+    /// A handle that sends signals to the tool while somebody else waits for its end.
+    #[must_use]
+    pub fn signaller(&self) -> Signaller {
+        Signaller {
+            id: self.id,
+            socket: self.socket.clone(),
+            busy: self.busy.clone(),
+        }
+    }
+
     fn ask(&self, request: Request) {
         // When it cannot be sent, the keeper is gone, and the pump says so.
         if self.busy.load(Ordering::SeqCst) {
             let _ = raw::send(self.socket.as_fd(), request, &[]);
+        }
+    }
+}
+
+/// Sends signals to one tool. Once the tool has ended it does nothing.
+#[derive(Debug, Clone)]
+pub struct Signaller {
+    id: u32,
+    socket: Arc<OwnedFd>,
+    busy: Arc<AtomicBool>,
+}
+
+impl Signaller {
+    /// Sends this signal (1 to 64) to the tool's process group.
+    pub fn signal(&self, signal: i32) {
+        if self.busy.load(Ordering::SeqCst) {
+            let _ = raw::send(self.socket.as_fd(), Request::Signal { id: self.id, signal }, &[]);
         }
     }
 }
@@ -172,10 +228,11 @@ struct Strings {
     argv: Vec<CString>,
     env: Vec<CString>,
     cwd: CString,
+    below: CString,
 }
 
 impl Order {
-    fn new(request: &SpawnRequest) -> Self {
+    fn new(request: &SpawnRequest, below: Option<&Path>) -> Self {
         let program = request.argv.first().cloned().unwrap_or_default();
         let path = search_path(&request.env);
         let arguments: usize = request.argv.iter().map(|argument| argument.len() + 1).sum();
@@ -188,7 +245,7 @@ impl Order {
             candidates: candidates(&program, path),
             path: is_searched(&program).then(|| path.to_owned()),
             program,
-            cwd: request.cwd.clone(),
+            cwd: below.map_or_else(|| request.cwd.clone(), |below| request.cwd.join(below)),
             bytes: arguments + variables,
         }
     }
@@ -210,7 +267,7 @@ impl Order {
     }
 
     /// The request as the kernel takes it, or why it cannot.
-    fn strings(&self, request: &SpawnRequest) -> Result<Strings, ToolExit> {
+    fn strings(&self, request: &SpawnRequest, below: Option<&Path>) -> Result<Strings, ToolExit> {
         if self.program.is_empty() {
             return Err(not_found(&self.asked(None)));
         }
@@ -230,7 +287,10 @@ impl Order {
         Ok(Strings {
             argv: list(&request.argv, "argument")?,
             env: env.collect::<Result<_, _>>()?,
-            cwd: c_string(self.cwd.as_os_str(), || "the working folder".to_owned())?,
+            cwd: c_string(request.cwd.as_os_str(), || "the working folder".to_owned())?,
+            below: c_string(below.unwrap_or(Path::new("")).as_os_str(), || {
+                "the working folder".to_owned()
+            })?,
             candidates: list(&self.candidates, "the program's path or element of PATH")?,
         })
     }

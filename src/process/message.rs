@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::event::Stream;
 
@@ -42,11 +42,16 @@ pub struct Cancel {
     seen: usize,
 }
 
+/// What is done at each wish.
+type Hook = Box<dyn Fn() + Send>;
+
 #[derive(Default)]
 struct CancelInner {
     count: AtomicUsize,
     first: AtomicUsize,
     waker: Mutex<Option<SyncSender<Message>>>,
+    hook: Mutex<Option<Hook>>,
+    grace: Mutex<Option<Duration>>,
     attention: Mutex<Attention>,
 }
 
@@ -100,6 +105,20 @@ impl Cancel {
             // A full channel means that the loop is awake and looks at the count anyway.
             let _ = waker.try_send(Message::Wake);
         }
+        if let Some(hook) = self.inner.hook.lock().unwrap_or_else(PoisonError::into_inner).as_ref() {
+            hook();
+        }
+    }
+
+    /// As [`Self::stop`], with a time between the polite stop and the kill in place of the limits'.
+    pub fn stop_within(&self, grace: Duration) {
+        *self.inner.grace.lock().unwrap_or_else(PoisonError::into_inner) = Some(grace);
+        self.stop();
+    }
+
+    /// What the wish itself says of that time.
+    pub(super) fn grace(&self) -> Option<Duration> {
+        *self.inner.grace.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// How many signals have come.
@@ -134,6 +153,11 @@ impl Cancel {
     pub fn wants_attention(&self) -> bool {
         let attention = self.inner.attention.lock().unwrap_or_else(PoisonError::into_inner);
         self.count() > attention.count || attention.alarm.is_some_and(|alarm| Instant::now() >= alarm)
+    }
+
+    /// What to call at each further wish; on the thread that brings it, so it must be short.
+    pub fn at_each(&self, hook: Option<Box<dyn Fn() + Send>>) {
+        *self.inner.hook.lock().unwrap_or_else(PoisonError::into_inner) = hook;
     }
 
     /// Whom to wake from now on.

@@ -1,5 +1,7 @@
 //! Tools as processes: what to run, how it ended, its output, and the staged stop.
 
+#[cfg(target_os = "linux")]
+mod capture;
 mod command;
 mod exit;
 #[cfg(target_os = "linux")]
@@ -12,6 +14,9 @@ mod launch;
 mod lookup;
 mod message;
 #[cfg(target_os = "linux")]
+mod outside;
+mod peer;
+#[cfg(target_os = "linux")]
 mod pump;
 #[cfg(target_os = "linux")]
 mod relay;
@@ -22,12 +27,18 @@ mod supervise;
 #[cfg(all(test, target_os = "linux"))]
 mod tests;
 
+#[cfg(target_os = "linux")]
+pub use capture::{CaptureError, CaptureLimits, Captured, capture};
 pub use command::{Stdin, Terminal, ToolCommand};
 pub use exit::{ToolEnd, ToolExit};
 #[cfg(target_os = "linux")]
 pub use keeper::{Isolation, Keeper, KeeperError, KeeperSpec, MountStep, Namespaces, SetupStage};
 #[cfg(target_os = "linux")]
-pub use kept::{KeptTool, SpawnRequest};
+pub use kept::{Given, KeptTool, Signaller, SpawnRequest};
 pub use message::{Cancel, Message, Running};
+#[cfg(target_os = "linux")]
+pub use outside::{PrivateFolders, ReadOnlyHost};
+pub use peer::{OnStderr, Peer, PeerPipes};
 pub use signals::{SignalThread, forward_to};
+pub(crate) use supervise::LOST;
 pub use supervise::{Limits, RunDeadline, Stage, supervise};

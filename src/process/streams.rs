@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
 use rustix::pipe::{PipeFlags, pipe_with};
 
@@ -25,15 +25,16 @@ pub(super) struct Streams {
 }
 
 impl Streams {
-    /// A terminal where one is wanted and can be had, else pipes.
-    pub(super) fn open(stdin: Stdin, terminal: Option<Terminal>) -> io::Result<Self> {
-        if let Some(Ok(streams)) = terminal.map(|terminal| Self::on_terminal(stdin, terminal)) {
+    /// A terminal where one is wanted and can be had, else pipes. The tool reads `given`, if that
+    /// is set.
+    pub(super) fn open(given: Option<BorrowedFd>, stdin: Stdin, terminal: Option<Terminal>) -> io::Result<Self> {
+        if let Some(Ok(streams)) = terminal.map(|terminal| Self::on_terminal(given, stdin, terminal)) {
             return Ok(streams);
         }
         let (stdout, stdout_end) = pipe_with(PipeFlags::CLOEXEC)?;
         let (stderr, stderr_end) = pipe_with(PipeFlags::CLOEXEC)?;
         Ok(Self {
-            ends: [input(stdin)?, stdout_end, stderr_end],
+            ends: [input(given, stdin)?, stdout_end, stderr_end],
             stdout,
             stderr: Some(stderr),
             relay: None,
@@ -41,7 +42,7 @@ impl Streams {
         })
     }
 
-    fn on_terminal(stdin: Stdin, terminal: Terminal) -> io::Result<Self> {
+    fn on_terminal(given: Option<BorrowedFd>, stdin: Stdin, terminal: Terminal) -> io::Result<Self> {
         let ours = pty::open()?;
         let caller = io::stdout().as_fd().try_clone_to_owned()?;
         let (stdin_end, stdout_end, keyboard) = if terminal.interactive {
@@ -50,7 +51,7 @@ impl Streams {
             let end = pty::end_to_type(&ours)?;
             (end.try_clone()?, end, Some(keyboard))
         } else {
-            (input(stdin)?, pty::end_to_write(&ours)?, None)
+            (input(given, stdin)?, pty::end_to_write(&ours)?, None)
         };
         let (stderr, stderr_end) = if terminal.joined {
             (None, stdout_end.try_clone()?)
@@ -72,9 +73,10 @@ impl Streams {
     }
 }
 
-fn input(stdin: Stdin) -> io::Result<OwnedFd> {
-    match stdin {
-        Stdin::Inherit => io::stdin().as_fd().try_clone_to_owned(),
-        Stdin::Null => Ok(File::open("/dev/null")?.into()),
+fn input(given: Option<BorrowedFd>, stdin: Stdin) -> io::Result<OwnedFd> {
+    match (given, stdin) {
+        (Some(given), _) => given.try_clone_to_owned(),
+        (None, Stdin::Inherit) => io::stdin().as_fd().try_clone_to_owned(),
+        (None, Stdin::Null) => Ok(File::open("/dev/null")?.into()),
     }
 }

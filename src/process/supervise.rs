@@ -13,7 +13,7 @@ const LEAK: Duration = Duration::from_millis(500);
 /// How much may still come after that end: more than pipes hold, so it is not the tool's.
 const LEAK_BYTES: usize = 8 << 20;
 /// How long the end may take after SIGKILL.
-const LOST: Duration = Duration::from_secs(10);
+pub(crate) const LOST: Duration = Duration::from_secs(10);
 
 /// When a tool is stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,6 +51,8 @@ pub enum Stage<'a> {
     Killing {
         /// As above.
         why: &'a str,
+        /// Because the time is over that it was given; else at once.
+        late: bool,
     },
 }
 
@@ -199,21 +201,25 @@ impl<'a> Watch<'a> {
                 self.passed(now)
             }
         {
+            let wished = matches!(why, Why::Cancelled(_)).then(|| cancel.grace()).flatten();
             let why = self.why.insert(why).text();
-            let grace = self.limits.grace;
+            let grace = wished.unwrap_or(self.limits.grace);
             self.progress = Progress::Stopping(now.checked_add(grace));
             if !grace.is_zero() && cancel.count() < 2 {
                 self.running.terminate();
                 on_stage(Stage::Stopping { why, grace });
             }
         }
+        // Whoever has seen a tool being stopped for its deadline need not ask twice.
+        let heard = usize::from(matches!(self.why, Some(Why::Cancelled(_))));
         if let Progress::Stopping(until) = self.progress
-            && (until.is_some_and(|until| until <= now) || cancel.count() >= 2)
+            && (until.is_some_and(|until| until <= now) || cancel.count() > heard)
         {
             self.progress = Progress::Killing(now);
             self.running.kill();
             on_stage(Stage::Killing {
                 why: self.why.as_ref().map_or("", Why::text),
+                late: cancel.count() <= heard && !self.limits.grace.is_zero(),
             });
         }
         // Once it is being stopped, a reader that does not read is not worth a wait.

@@ -1,6 +1,6 @@
 //! Events as JSON lines, on stdout and in a file.
 
-use std::io::{self, BufWriter, Write};
+use std::io::{self, Write};
 
 use crate::event::{Event, EventBody, EventSink};
 
@@ -45,27 +45,47 @@ impl EventSink for JsonReporter {
 
 /// `--events FILE`: the same lines in a file. Buffered while output streams by, on disk after
 /// every other event.
+///
+/// When the file takes no more, a full disk say, nothing is written behind the line that was
+/// torn: what is there stays whole lines but for the last one.
 pub struct EventLog<W: Write> {
-    file: BufWriter<W>,
+    file: W,
+    lines: Vec<u8>,
+    failed: Option<io::ErrorKind>,
 }
 
 impl<W: Write> EventLog<W> {
+    /// So many bytes may wait.
+    const BUFFER: usize = 64 * 1024;
+
     /// Writes to `file`.
     pub fn new(file: W) -> Self {
         Self {
-            file: BufWriter::new(file),
+            file,
+            lines: Vec::new(),
+            failed: None,
         }
+    }
+
+    fn write_out(&mut self) -> io::Result<()> {
+        let lines = std::mem::take(&mut self.lines);
+        let written = self.file.write_all(&lines).and_then(|()| self.file.flush());
+        self.failed = written.as_ref().err().map(io::Error::kind);
+        written
     }
 }
 
-impl<W: Write> EventSink for EventLog<W> {
+impl<W: Write + Send> EventSink for EventLog<W> {
     fn emit(&mut self, event: &Event) -> io::Result<()> {
-        serde_json::to_writer(&mut self.file, event)?;
-        self.file.write_all(b"\n")?;
-        if matches!(event.body, EventBody::ToolOutput { .. }) {
+        if let Some(failed) = self.failed {
+            return Err(failed.into());
+        }
+        serde_json::to_writer(&mut self.lines, event)?;
+        self.lines.push(b'\n');
+        if matches!(event.body, EventBody::ToolOutput { .. }) && self.lines.len() < Self::BUFFER {
             return Ok(());
         }
-        self.file.flush()
+        self.write_out()
     }
 }
 
@@ -77,7 +97,8 @@ mod tests {
     fn line(body: EventBody) -> serde_json::Value {
         let mut log = EventLog::new(Vec::new());
         log.emit(&Event { v: 1, t_ms: 7, body }).unwrap();
-        let bytes = log.file.into_inner().unwrap();
+        let mut bytes = log.file;
+        bytes.append(&mut log.lines);
         assert_eq!(
             bytes.iter().filter(|byte| **byte == b'\n').count(),
             1,
@@ -98,5 +119,40 @@ mod tests {
             serde_json::json!({"v": 1, "t_ms": 7, "type": "tool_output", "tool": "t", "stream": "stderr", "text": "é\n"})
         );
         assert_eq!(line(output(b"\xff\x00"))["base64"], "/wA=");
+    }
+
+    #[test]
+    fn nothing_is_written_behind_a_torn_line() {
+        /// Takes so many bytes once, then everything again.
+        struct Small(Vec<u8>, usize);
+        impl Write for Small {
+            fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+                let room = self.1.saturating_sub(self.0.len()).min(bytes.len());
+                if room == 0 {
+                    self.1 = usize::MAX;
+                    return Err(io::ErrorKind::StorageFull.into());
+                }
+                self.0.extend_from_slice(&bytes[..room]);
+                Ok(room)
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let mut log = EventLog::new(Small(Vec::new(), 100));
+        let warning = |message: &str| Event {
+            v: 1,
+            t_ms: 7,
+            body: EventBody::Warning {
+                message: message.to_owned(),
+            },
+        };
+        log.emit(&warning("fits")).unwrap();
+        let full = |done: io::Result<()>| done.unwrap_err().kind() == io::ErrorKind::StorageFull;
+        assert!(full(log.emit(&warning(&"x".repeat(200)))));
+        assert!(full(log.emit(&warning("later"))));
+        let text = String::from_utf8(log.file.0).unwrap();
+        assert_eq!(text.len(), 100);
+        assert_eq!(text.lines().count(), 2);
     }
 }

@@ -1,8 +1,10 @@
 //! Standard output and standard error as their readers take them.
 
-use std::io;
+use std::io::{self, IsTerminal as _};
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
+
+use rustix::io::Errno;
 
 use crate::sys::output::write_some;
 
@@ -21,6 +23,7 @@ const LAST_WAIT: Duration = Duration::from_secs(2);
 /// Other failures, a full disk say, are returned.
 pub struct Pipe {
     stream: Option<OwnedFd>,
+    is_terminal: bool,
     at_line_start: bool,
     wanted_elsewhere: Box<dyn Fn() -> bool + Send>,
     pending: Vec<u8>,
@@ -36,6 +39,7 @@ impl Pipe {
     /// something better to do than to wait for the reader.
     pub fn new(stream: OwnedFd, wanted_elsewhere: impl Fn() -> bool + Send + 'static) -> Self {
         Self {
+            is_terminal: stream.is_terminal(),
             stream: Some(stream),
             wanted_elsewhere: Box::new(wanted_elsewhere),
             ..Self::nowhere()
@@ -47,6 +51,7 @@ impl Pipe {
     pub fn nowhere() -> Self {
         Self {
             stream: None,
+            is_terminal: false,
             at_line_start: true,
             wanted_elsewhere: Box::new(|| false),
             pending: Vec::new(),
@@ -69,22 +74,23 @@ impl Pipe {
     /// What the stream says, except that its reader has gone.
     pub fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         let Some(last) = bytes.last() else {
-            return Ok(());
+            return self.wipe(bytes);
         };
         self.at_line_start = *last == b'\n';
-        let returned;
-        let bytes = if self.returns {
+        if self.returns {
             let lines = bytes.split(|&byte| byte == b'\n');
-            returned = lines.collect::<Vec<_>>().join(&b"\r\n"[..]);
-            &returned[..]
-        } else {
-            bytes
-        };
-        if !self.pending.is_empty() {
-            let pending = std::mem::take(&mut self.pending);
-            let rest = self.push(&pending, None)?.len();
-            self.pending = pending[pending.len() - rest..].to_vec();
+            return self.wipe(&lines.collect::<Vec<_>>().join(&b"\r\n"[..]));
         }
+        self.wipe(bytes)
+    }
+
+    /// As [`Self::write`], for what only moves things on a terminal: where lines begin does not
+    /// change by it.
+    ///
+    /// # Errors
+    /// As [`Self::write`].
+    pub(super) fn wipe(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.push_pending(None)?;
         // Order comes before everything: nothing overtakes what is put aside.
         let rest = if self.pending.is_empty() {
             self.push(bytes, None)?.to_vec()
@@ -95,6 +101,39 @@ impl Pipe {
         let kept = rest.len().min(room);
         self.pending.extend_from_slice(&rest[..kept]);
         self.dropped += rest.len() - kept;
+        Ok(())
+    }
+
+    /// As [`Self::wipe`], for what nobody waits for; what does not go now goes before anything
+    /// else later.
+    ///
+    /// # Errors
+    /// As [`Self::write`].
+    pub(super) fn draw(&mut self, bytes: &[u8]) -> io::Result<()> {
+        if self.catch_up()? {
+            let rest = self.push(bytes, Some(Instant::now()))?.to_vec();
+            self.pending = rest;
+        } else {
+            self.pending.extend_from_slice(bytes);
+        }
+        Ok(())
+    }
+
+    /// Writes what was put aside as far as it goes without a wait; says whether that was all.
+    ///
+    /// # Errors
+    /// As [`Self::write`].
+    pub(super) fn catch_up(&mut self) -> io::Result<bool> {
+        self.push_pending(Some(Instant::now()))?;
+        Ok(self.pending.is_empty())
+    }
+
+    fn push_pending(&mut self, until: Option<Instant>) -> io::Result<()> {
+        if !self.pending.is_empty() {
+            let pending = std::mem::take(&mut self.pending);
+            let rest = self.push(&pending, until)?.len();
+            self.pending = pending[pending.len() - rest..].to_vec();
+        }
         Ok(())
     }
 
@@ -114,6 +153,17 @@ impl Pipe {
         self.at_line_start
     }
 
+    /// Somebody else has ended the last line, on the terminal that both write to.
+    pub(super) fn line_was_ended(&mut self) {
+        self.at_line_start = true;
+    }
+
+    /// Whether a terminal has gone away. SIGHUP says so, too, and ends the run; who has that
+    /// ignored wants the run to go on.
+    fn has_hung_up(&self, error: &io::Error) -> bool {
+        self.is_terminal && error.raw_os_error() == Some(Errno::IO.raw_os_error())
+    }
+
     /// Writes until all is written or the wait is to end; gives the rest.
     fn push<'b>(&mut self, mut bytes: &'b [u8], until: Option<Instant>) -> io::Result<&'b [u8]> {
         while let (Some(stream), false) = (&self.stream, bytes.is_empty()) {
@@ -130,7 +180,9 @@ impl Pipe {
                     self.stuck = false;
                     bytes = &bytes[written..];
                 }
-                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => self.stream = None,
+                Err(error) if error.kind() == io::ErrorKind::BrokenPipe || self.has_hung_up(&error) => {
+                    self.stream = None;
+                }
                 Err(error) => return Err(error),
             }
         }

@@ -2,30 +2,43 @@
 
 use std::io;
 
-use crate::event::{Event, EventBody, EventSink, Stream, Survivor, ToolOutcome, WriteBackState};
+use crate::event::{Event, EventBody, EventSink, Stream, Survivor, ToolOutcome};
 use crate::quote::command_line;
 
+use super::failure::closing;
+use super::own_lines::OwnLines;
+use super::paint::Paint;
 use super::pipe::Pipe;
-use super::progress::Progress;
-use super::words::{last_line_of, time};
+use super::record::Record;
+use super::said::Tone;
+use super::summary::summary;
+use super::tail::cut;
+use super::words::{how, last_line_of, time};
 
 /// Which of devshell's own streams are terminals.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Terminals {
     /// Standard output.
     pub stdout: bool,
-    /// Standard error, with a cursor that can be moved: the progress line is shown there.
+    /// Standard error.
     pub stderr: bool,
 }
 
 /// Tools' output to stdout and stderr as it comes, unchanged; what devshell says to stderr, a
-/// line each, with a progress line where stderr is a terminal.
+/// line each.
 pub struct PlainReporter {
-    out: Pipe,
-    err: Pipe,
-    terminals: Terminals,
-    progress: Progress,
-    tools: Vec<String>,
+    pub(super) out: Pipe,
+    pub(super) err: Pipe,
+    /// Where the last line goes, if not to `err`.
+    last: Option<Pipe>,
+    own: OwnLines,
+    /// Whether `out` and `err` lead to one place.
+    joined: bool,
+    pub(super) terminals: Terminals,
+    pub(super) record: Record,
+    pub(super) paint: Paint,
+    /// How wide the terminal is on which devshell's own lines are read, if they are.
+    pub(super) columns: Option<usize>,
 }
 
 impl PlainReporter {
@@ -35,27 +48,121 @@ impl PlainReporter {
         Self {
             out,
             err,
+            last: None,
+            own: OwnLines::default(),
+            joined: terminals.stdout && terminals.stderr,
             terminals,
-            progress: Progress::new(terminals.stderr),
-            tools: Vec::new(),
+            record: Record::default(),
+            paint: Paint::default(),
+            columns: None,
+        }
+    }
+
+    /// The same with lines of devshell's own that look so.
+    #[must_use]
+    pub fn with_lines(self, own: OwnLines) -> Self {
+        Self { own, ..self }
+    }
+
+    /// The same where both streams lead to one place, as `2>&1` makes them.
+    #[must_use]
+    pub fn joined(self, joined: bool) -> Self {
+        Self {
+            joined: self.joined || joined,
+            ..self
+        }
+    }
+
+    /// For a log that is one stream: everything that devshell says goes to `log`, but the last
+    /// line to `last`, where scripts look for it.
+    pub(super) fn in_one_stream(log: Pipe, last: Pipe, own: OwnLines) -> Self {
+        Self {
+            last: Some(last),
+            own,
+            ..Self::new(Pipe::nowhere(), log, Terminals::default())
+        }
+    }
+
+    /// What has happened so far.
+    pub(super) fn record(&self) -> &Record {
+        &self.record
+    }
+
+    /// Takes an event without saying anything of it.
+    pub(super) fn note(&mut self, event: &Event) {
+        self.record.note(event);
+    }
+
+    /// Bytes that are not devshell's words, to where those go.
+    pub(super) fn raw(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.err.write(bytes)
+    }
+
+    /// Ends a line that is not at its end.
+    pub(super) fn start_line(&mut self) -> io::Result<()> {
+        match self.err.at_line_start() {
+            true => Ok(()),
+            false => self.err.write(b"\n"),
         }
     }
 
     /// A line of devshell's own. A tool's unfinished line is ended first: the bytes of the tool
     /// stay as they are, and a script finds devshell's lines at the start of a line.
     fn say(&mut self, text: &str) -> io::Result<()> {
-        self.progress.clear();
-        let on_screen = self.terminals.stdout && self.terminals.stderr && !self.out.at_line_start();
-        if !self.err.at_line_start() || on_screen {
+        let tone = if text.starts_with("warning: ") {
+            Tone::Caution
+        } else {
+            Tone::Plain
+        };
+        self.say_in(tone, text)
+    }
+
+    fn say_in(&mut self, tone: Tone, text: &str) -> io::Result<()> {
+        let both = self.joined && !self.out.at_line_start();
+        if !self.err.at_line_start() || both {
             self.err.write(b"\n")?;
         }
-        self.err.write(format!("devshell: {text}\n").as_bytes())
+        if both {
+            self.out.line_was_ended();
+        }
+        let text = self.own.text(text);
+        self.err.write(format!("{}\n", self.paint.line(tone, &text)).as_bytes())
+    }
+
+    /// The last line, as scripts know it.
+    fn say_last(&mut self, line: &str) -> io::Result<()> {
+        self.start_line()?;
+        let line = format!("{line}\n");
+        self.last.as_mut().unwrap_or(&mut self.err).write(line.as_bytes())
+    }
+
+    /// Whether nothing is said of such an event.
+    pub(super) fn is_silent(body: &EventBody) -> bool {
+        matches!(
+            body,
+            EventBody::RunStarted { .. }
+                | EventBody::SessionStarting { .. }
+                | EventBody::SyncProgress { .. }
+                | EventBody::SyncFinished { .. }
+                | EventBody::SessionFinished { .. }
+                | EventBody::WriteBackFinished { .. }
+        )
+    }
+
+    /// `[2/5] clippy (attempt 2): cargo clippy`
+    pub(super) fn title(&self, tool: &str, argv: &[String], attempt: u32) -> String {
+        let attempt = match attempt {
+            1 => String::new(),
+            number => format!(" (attempt {number})"),
+        };
+        format!("{}{attempt}: {}", self.label(tool), command_line(argv))
     }
 
     /// `[2/5] clippy`
     fn label(&self, tool: &str) -> String {
-        match self.tools.iter().position(|name| name == tool) {
-            Some(index) => format!("[{}/{}] {tool}", index + 1, self.tools.len()),
+        let tools = &self.record.tools;
+        match tools.iter().position(|record| record.name == tool) {
+            Some(index) => format!("[{}/{}] {tool}", index + 1, tools.len()),
             None => tool.to_owned(),
         }
     }
@@ -78,24 +185,26 @@ impl PlainReporter {
 
 impl EventSink for PlainReporter {
     fn emit(&mut self, event: &Event) -> io::Result<()> {
+        self.record.note(event);
         match &event.body {
-            EventBody::RunStarted { tools, .. } => {
-                self.tools.clone_from(tools);
-                Ok(())
-            }
-            EventBody::LockWaiting { pid, running_ms } => {
+            body if Self::is_silent(body) => Ok(()),
+            EventBody::LockWaiting {
+                pid,
+                running_ms,
+                limit_ms,
+            } => {
                 let who = match (pid, running_ms) {
                     (Some(pid), Some(ms)) => format!("pid {pid}, running for {}", time(*ms)),
                     (Some(pid), None) => format!("pid {pid}"),
                     (None, _) => "another process".to_owned(),
                 };
-                self.say(&format!("waiting for another run in this workspace ({who})"))?;
-                self.progress.show("waiting for another run in this workspace");
-                Ok(())
-            }
-            EventBody::SessionStarting { backend } => {
-                self.progress.show(&format!("preparing the {backend} backend"));
-                Ok(())
+                let limit = match limit_ms {
+                    Some(ms) => format!("at most {}", time(*ms)),
+                    None => "without a limit".to_owned(),
+                };
+                self.say(&format!(
+                    "waiting for another run in this workspace ({who}), {limit} (run.lock_timeout); Ctrl-C gives up"
+                ))
             }
             EventBody::SessionReady {
                 backend,
@@ -114,30 +223,20 @@ impl EventSink for PlainReporter {
                     time(*elapsed_ms)
                 ))
             }
-            EventBody::SyncFinished { .. } | EventBody::SessionFinished { .. } => Ok(()),
             EventBody::ToolStarted {
                 tool, argv, attempt, ..
             } => {
-                let attempt = match attempt {
-                    1 => String::new(),
-                    number => format!(" (attempt {number})"),
-                };
-                let text = format!("{}{attempt}: {}", self.label(tool), command_line(argv));
-                self.say(&text)?;
-                self.progress.show(&text);
-                Ok(())
-            }
-            EventBody::ToolOutput { stream, data, .. } => {
-                if (*stream == Stream::Stdout && self.terminals.stdout)
-                    || (*stream == Stream::Stderr && self.terminals.stderr)
-                {
-                    self.progress.clear();
+                let mut text = self.title(tool, argv, *attempt);
+                // A script may be long; the whole of it is in the plan.
+                if let Some(columns) = self.columns {
+                    text = cut(&text, columns.saturating_sub("devshell: ".len() + 1).max(40));
                 }
-                match stream {
-                    Stream::Stdout => self.out.write(&data.0),
-                    Stream::Stderr => self.err.write(&data.0),
-                }
+                self.say_in(Tone::Head, &text)
             }
+            EventBody::ToolOutput { stream, data, .. } => match stream {
+                Stream::Stdout => self.out.write(&data.0),
+                Stream::Stderr => self.err.write(&data.0),
+            },
             EventBody::ToolFinished {
                 tool,
                 outcome,
@@ -151,16 +250,7 @@ impl EventSink for PlainReporter {
                 ..
             } => {
                 self.survivors(tool, survivors)?;
-                let how = match (outcome, exit_code, signal) {
-                    (ToolOutcome::Success, ..) => "ok".to_owned(),
-                    (ToolOutcome::Failed, Some(code), _) => format!("failed with code {code}"),
-                    (ToolOutcome::Failed, None, Some(signal)) => format!("ended by signal {signal}"),
-                    (ToolOutcome::Failed, None, None) => "could not be executed".to_owned(),
-                    (ToolOutcome::Timeout, ..) => "stopped at its timeout".to_owned(),
-                    (ToolOutcome::Cancelled, ..) => "stopped".to_owned(),
-                    (ToolOutcome::Lost, ..) => "lost".to_owned(),
-                    (ToolOutcome::NotFound, ..) => "not found".to_owned(),
-                };
+                let how = how(*outcome, *exit_code, *signal);
                 let message = message
                     .as_ref()
                     .filter(|_| *tolerated || *will_retry)
@@ -176,50 +266,37 @@ impl EventSink for PlainReporter {
                     self.label(tool),
                     time(*elapsed_ms)
                 );
-                self.say(&text)
+                let tone = match outcome {
+                    ToolOutcome::Success => Tone::Good,
+                    _ if *tolerated || *will_retry => Tone::Caution,
+                    _ => Tone::Bad,
+                };
+                self.say_in(tone, &text)
             }
-            EventBody::ToolSkipped { tool, why } => {
-                let text = format!("{tool} skipped: {why}");
-                self.say(&text)
-            }
-            EventBody::WriteBackFinished {
-                state,
-                written,
-                deleted,
-                conflicts,
-            } => match state {
-                WriteBackState::Committed => self.say(&format!("committed: {written} written, {deleted} deleted")),
-                WriteBackState::Refused => {
-                    for path in conflicts {
-                        self.say(&format!("conflict: {path}"))?;
-                    }
-                    Ok(())
-                }
-                WriteBackState::Dropped => self.say("dropped: nothing of what was changed is left"),
-                WriteBackState::Kept | WriteBackState::None => Ok(()),
-            },
+            EventBody::ToolSkipped { tool, why } => self.say_in(Tone::Faint, &format!("{tool} skipped: {why}")),
             EventBody::Warning { message } => self.say(&format!("warning: {message}")),
-            EventBody::RunFinished { error, kept, .. } => {
-                if let Some(error) = error {
-                    self.say(&format!("error: {error}"))?;
-                }
-                if let Some(kept) = kept {
-                    self.say(&format!(
-                        "the result is kept: `devshell results diff {kept}` shows it, `devshell results apply {kept}` applies it"
-                    ))?;
+            EventBody::RunFinished { .. } => {
+                for line in summary(&self.record, self.columns)
+                    .into_iter()
+                    .chain(closing(&self.record))
+                {
+                    self.say_in(line.tone, &line.text)?;
                 }
                 let last = last_line_of(&event.body).unwrap_or_default();
-                self.say(last.trim_start_matches("devshell: "))?;
+                self.say_last(&last)?;
                 let lost = self.out.finish()?;
                 if lost > 0 {
                     // Nobody reads stdout; somebody may still read this.
                     self.say(&format!(
                         "warning: {lost} bytes of output were dropped, nobody read them"
                     ))?;
-                    self.say(last.trim_start_matches("devshell: "))?;
+                    self.say_last(&last)?;
                 }
-                self.err.finish().map(|_| ())
+                self.err.finish()?;
+                self.last.as_mut().map_or(Ok(0), Pipe::finish).map(|_| ())
             }
+            // The silent ones.
+            _ => Ok(()),
         }
     }
 }

@@ -2,8 +2,8 @@
 
 use std::fmt::Write as _;
 
-use crate::event::EventBody;
-use crate::exit::Class;
+use crate::event::{EventBody, ToolOutcome};
+use crate::exit::{Class, signal_name};
 
 /// Seconds with one decimal, as the last line has them: `3.2s`.
 pub(super) fn seconds(elapsed_ms: u64) -> String {
@@ -16,6 +16,20 @@ pub(super) fn time(elapsed_ms: u64) -> String {
         format!("{elapsed_ms} ms")
     } else {
         seconds(elapsed_ms)
+    }
+}
+
+/// How a tool ended, in a few words.
+pub(super) fn how(outcome: ToolOutcome, exit_code: Option<i32>, signal: Option<i32>) -> String {
+    match (outcome, exit_code, signal) {
+        (ToolOutcome::Success, ..) => "ok".to_owned(),
+        (ToolOutcome::Failed, Some(code), _) => format!("failed with code {code}"),
+        (ToolOutcome::Failed, None, Some(signal)) => format!("ended by {}", signal_name(signal)),
+        (ToolOutcome::Failed, None, None) => "could not be executed".to_owned(),
+        (ToolOutcome::Timeout, ..) => "stopped at its timeout".to_owned(),
+        (ToolOutcome::Cancelled, ..) => "stopped".to_owned(),
+        (ToolOutcome::Lost, ..) => "lost".to_owned(),
+        (ToolOutcome::NotFound, ..) => "not found".to_owned(),
     }
 }
 

@@ -11,6 +11,8 @@ use crate::workspace::{self, Baseline, CommitError};
 
 use super::outcome::{Failure, chain};
 use super::run::Runner;
+use super::told::told;
+use super::words::{collecting, committing, interrupted, keeping};
 
 impl Runner<'_> {
     /// Collects, then releases. `None` when there is nothing to write back: no view was made,
@@ -23,19 +25,33 @@ impl Runner<'_> {
         // After an interrupt the shutdown itself is what was asked for: only a further signal
         // stops it.
         let cancel = self.cancel.second();
-        let mut cx = Context {
-            emitter: &mut self.emitter,
-            cancel: &cancel,
-            lock: self.lock.as_ref(),
-        };
+        let lock = self.lock.as_ref();
         let collected = if self.ready {
-            self.session.collect(&mut self.vfs, &mut cx).map(Some)
+            let (session, vfs) = (&mut self.session, &mut self.vfs);
+            told(&mut self.emitter, &self.cancel, collecting, |emitter| {
+                let mut cx = Context {
+                    emitter,
+                    cancel: &cancel,
+                    lock,
+                };
+                session.collect(vfs, &mut cx).map(Some)
+            })
         } else {
             Ok(None)
         };
-        let released = self.session.release(&mut cx);
+        let released = self.session.release(&mut Context {
+            emitter: &mut self.emitter,
+            cancel: &cancel,
+            lock,
+        });
         let baseline = collected.unwrap_or_else(|error| {
-            self.fail(Failure::of(error.end(self.cancel.signal()), &error));
+            let failure = if error.is_cancelled() {
+                let when = "while what the tools changed was brought back; it is given up";
+                interrupted(&self.cancel, when)
+            } else {
+                Failure::of(error.end(self.cancel.signal()), &error)
+            };
+            self.fail(failure);
             None
         });
         if let Err(error) = released {
@@ -76,16 +92,18 @@ impl Runner<'_> {
             return kept;
         }
         let area = self.plan.places.commit_area();
-        let done = workspace::commit(
-            &mut self.vfs,
-            &mut baseline,
-            &self.plan.workspace,
-            &area,
-            &self.rules,
-            &|| self.cancel.is_raised(),
-        );
+        let (vfs, plan, rules, cancel) = (&mut self.vfs, self.plan, &self.rules, &self.cancel);
+        let done = told(&mut self.emitter, cancel, committing, |_| {
+            workspace::commit(vfs, &mut baseline, &plan.workspace, &area, rules, &|| {
+                cancel.is_raised()
+            })
+        });
         match done {
             Ok(report) => {
+                if self.cancel.signal().is_some() {
+                    self.emitter
+                        .warn("the signal came when the commit could only be finished: it is done and stands");
+                }
                 self.write_back_finished(WriteBackState::Committed, report.written, report.deleted, Vec::new());
                 None
             }
@@ -99,12 +117,17 @@ impl Runner<'_> {
                 };
                 let end = match &error {
                     CommitError::Conflict { .. } => End::Conflict,
-                    CommitError::Cancelled => End::Interrupted(self.cancel.signal().unwrap_or(2)),
                     _ => End::Sync,
                 };
                 // A commit that was refused decides, also over a tool's failure that
                 // `write_back = "always"` let pass.
-                let failure = Failure::of(end, &error);
+                let failure = match error {
+                    CommitError::Cancelled => interrupted(
+                        &self.cancel,
+                        "while the result was being committed; the commit was undone",
+                    ),
+                    error => Failure::of(end, &error),
+                };
                 self.fail(failure);
                 let kept = self.keep(&baseline);
                 self.write_back_finished(WriteBackState::Refused, 0, 0, conflicts);
@@ -117,7 +140,11 @@ impl Runner<'_> {
     fn keep(&mut self, baseline: &Baseline) -> Option<String> {
         let (class, tool) = match &self.failure {
             None => (Class::Ok, None),
-            Some(failure) => (failure.end.class(), failure.tool.clone()),
+            Some(failure) => {
+                let mask = self.setup.secrets.mask();
+                let tool = failure.tool.as_ref().map(|tool| mask.text(tool).into_owned());
+                (failure.end.class(), tool)
+            }
         };
         let new = NewResult {
             run_id: self.setup.run_id.clone(),
@@ -126,15 +153,11 @@ impl Runner<'_> {
         };
         let places = &self.plan.places;
         let cancel = self.cancel.second();
-        let kept = results::keep(
-            &mut self.vfs,
-            baseline,
-            &self.rules,
-            &places.state_root,
-            &places.state,
-            &new,
-            &|| cancel.is_raised(),
-        );
+        let (vfs, rules) = (&mut self.vfs, &self.rules);
+        let kept = told(&mut self.emitter, &self.cancel, keeping, |_| {
+            let (root, state) = (&places.state_root, &places.state);
+            results::keep(vfs, baseline, rules, root, state, &new, &|| cancel.is_raised())
+        });
         match kept {
             Ok(id) => id,
             Err(error) => {

@@ -1,6 +1,8 @@
 //! How a run ended.
 
+use crate::event::unwritten;
 use crate::exit::End;
+use crate::mask::Mask;
 use crate::process::ToolExit;
 
 /// How a run ended: what the exit code and the last line are made of.
@@ -30,6 +32,24 @@ impl Outcome {
             kept,
         }
     }
+
+    /// Makes a run that went well end with the report of it that could not be written, where
+    /// there is one.
+    pub(super) fn note_unwritten(&mut self, failure: Option<&std::io::Error>) {
+        if let (End::Ok, Some(failure)) = (self.end, failure) {
+            self.end = End::Sync;
+            self.message = Some(unwritten(failure));
+        }
+    }
+}
+
+impl Outcome {
+    /// Hides the values of secrets, as the events do.
+    pub(super) fn hide(&mut self, mask: &Mask) {
+        for text in [&mut self.tool, &mut self.message].into_iter().flatten() {
+            *text = mask.text(text).into_owned();
+        }
+    }
 }
 
 /// What decided that the run did not succeed. The first one stays.
@@ -56,7 +76,7 @@ impl Failure {
     /// Whether it decides over a tool's failure that came before it: what devshell itself could
     /// not do and an interrupt say that the rest is not known.
     pub(super) fn outweighs_tools(&self) -> bool {
-        self.tool.is_none() || matches!(self.end, End::Interrupted(_) | End::Lost)
+        self.tool.is_none() || matches!(self.end, End::Interrupted(_) | End::Lost | End::Protocol)
     }
 
     /// What a tool's end means for the run, `None` for a success.

@@ -11,7 +11,10 @@ use crate::session::{Context, Session};
 use crate::vfs::{Vfs, VfsPath};
 use crate::workspace::{self, Holder, LockError, Rules, WorkspaceLock};
 
+use super::commands::Commands;
 use super::outcome::{Failure, Outcome};
+use super::secrets::Secrets;
+use super::words::interrupted;
 
 /// What a run gets from its caller besides the plan.
 #[derive(Debug, Clone)]
@@ -20,12 +23,16 @@ pub struct Setup {
     pub run_id: String,
     /// The caller's environment, of which the plan says what reaches the tools.
     pub env: Vec<(OsString, OsString)>,
+    /// The values of those secrets of the plan that a tool of this run gets.
+    pub secrets: Secrets,
     /// What the tools read.
     pub stdin: Stdin,
     /// Set: the tools' output is a terminal.
     pub terminal: Option<Terminal>,
     /// Whether the workspace's lock is taken; not by a run inside another run's view.
     pub lock: bool,
+    /// How the caller is asked for more.
+    pub commands: Commands,
 }
 
 /// One run of one plan. Each field is a piece of the state that the states below share.
@@ -60,7 +67,8 @@ impl<'a> Runner<'a> {
         sink: &'a mut dyn EventSink,
         cancel: Cancel,
     ) -> Outcome {
-        let mut emitter = Emitter::new(sink);
+        let mask = setup.secrets.mask().clone();
+        let mut emitter = Emitter::new(sink).hiding(mask.clone());
         emitter.emit(EventBody::RunStarted {
             run_id: setup.run_id.clone(),
             workspace: plan.workspace.display().to_string(),
@@ -75,7 +83,8 @@ impl<'a> Runner<'a> {
         for warning in &plan.warnings {
             emitter.warn(warning.clone());
         }
-        let outcome = match open(plan, &setup, &mut emitter, &cancel) {
+        let commands = setup.commands.clone();
+        let mut outcome = match open(plan, &setup, &mut emitter, &cancel) {
             Err(failure) => Outcome::of(Some(failure), None),
             Ok((lock, vfs, rules)) => {
                 let root = vfs.workspace();
@@ -100,6 +109,8 @@ impl<'a> Runner<'a> {
                 Outcome::of(runner.failure, kept)
             }
         };
+        outcome.note_unwritten(emitter.failure());
+        outcome.hide(&mask);
         emitter.emit(EventBody::RunFinished {
             class: outcome.end.class(),
             exit_code: outcome.end.code(plan.exit_code),
@@ -107,7 +118,10 @@ impl<'a> Runner<'a> {
             error: outcome.message.clone(),
             elapsed_ms: millis(emitter.elapsed()),
             kept: outcome.kept.clone(),
+            next: commands.next(outcome.tool.as_deref(), outcome.kept.as_deref()),
         });
+        // The last event may be the one that did not go out.
+        outcome.note_unwritten(emitter.failure());
         outcome
     }
 
@@ -160,6 +174,10 @@ impl<'a> Runner<'a> {
             Err(error) => {
                 let failure = match self.cancel.signal() {
                     None if error.is_cancelled() => self.late(&backend),
+                    Some(_) if error.is_cancelled() => {
+                        let when = format!("while the {backend} backend was being made ready; nothing was run");
+                        interrupted(&self.cancel, &when)
+                    }
                     signal => Failure::of(error.end(signal), &error),
                 };
                 self.fail(failure);
@@ -281,10 +299,15 @@ fn lock(plan: &Plan, emitter: &mut Emitter, cancel: &Cancel) -> Result<Workspace
         emitter.emit(EventBody::LockWaiting {
             pid: holder.pid,
             running_ms: holder.running.map(millis),
+            limit_ms: plan.lock_timeout.filter(|limit| !limit.is_zero()).map(millis),
         });
     };
-    WorkspaceLock::acquire(&plan.workspace, plan.lock_timeout, &|| cancel.is_raised(), on_wait)
-        .map_err(|error| Failure::of(lock_end(&error, cancel), &error))
+    WorkspaceLock::acquire(&plan.workspace, plan.lock_timeout, &|| cancel.is_raised(), on_wait).map_err(|error| {
+        match error {
+            LockError::Cancelled => interrupted(cancel, "while it waited for another run in this workspace"),
+            error => Failure::of(lock_end(&error, cancel), &error),
+        }
+    })
 }
 
 /// The end of whoever did not get the lock.

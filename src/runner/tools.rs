@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use crate::event::{EventBody, OutputData, Stream, ToolOutcome, ToolTerminal, millis};
 use crate::exit::End;
-use crate::plan::{ToolPlan, tool_environment};
+use crate::plan::{Backend, ToolPlan, guest_environment, tool_environment};
 use crate::process::{Limits, RunDeadline, Stage, ToolCommand, ToolEnd, ToolExit, supervise};
 use crate::vfs::VfsPath;
 
@@ -14,6 +14,8 @@ use super::outcome::Failure;
 use super::output::{Recent, Tails};
 use super::retries::is_worth_a_retry;
 use super::run::Runner;
+use super::secrets::MaskedOutput;
+use super::words::stopping;
 
 /// How many messages may wait: with chunks of 64 KiB a few MiB, then the tool waits.
 const WAITING_MESSAGES: usize = 32;
@@ -33,13 +35,17 @@ impl Runner<'_> {
     pub(super) fn run_tools(&mut self) {
         for tool in &self.plan.tools {
             match self.why_not(tool) {
-                Some(why) => self.emitter.emit(EventBody::ToolSkipped {
-                    tool: tool.name.clone(),
-                    why,
-                }),
+                Some(why) => self.skipped(tool, why),
                 None => self.run_tool(tool),
             }
         }
+    }
+
+    fn skipped(&mut self, tool: &ToolPlan, why: impl Into<String>) {
+        self.emitter.emit(EventBody::ToolSkipped {
+            tool: tool.name.clone(),
+            why: why.into(),
+        });
     }
 
     /// Why a tool is not run; makes the backend ready when the answer needs the view.
@@ -59,7 +65,8 @@ impl Runner<'_> {
             return Some("the run's timeout had passed".to_owned());
         }
         if let Some(failure) = &self.failure {
-            let tool_failed = failure.tool.is_some() && !matches!(failure.end, End::Lost | End::Interrupted(_));
+            let tool_failed =
+                failure.tool.is_some() && !matches!(failure.end, End::Lost | End::Protocol | End::Interrupted(_));
             if self.plan.fail_fast || !tool_failed {
                 return Some(match &failure.tool {
                     Some(first) => format!("`{first}` failed"),
@@ -77,7 +84,8 @@ impl Runner<'_> {
             ));
         }
         if let Some(name) = &when.env {
-            let set = tool_environment(tool, &self.setup.env)
+            let set = self
+                .environment(tool)
                 .iter()
                 .any(|(key, value)| key == name.as_str() && !value.is_empty());
             if !set {
@@ -101,12 +109,13 @@ impl Runner<'_> {
             Ok(cwd) => cwd,
             Err(error) => {
                 let failure = Failure::of(End::ConfigInvalid, &error);
+                self.skipped(tool, "its working folder is no path of the workspace");
                 return self.fail(failure);
             }
         };
         let command = self.command(tool, cwd);
         if tool.retries.count > 0 && !self.checkpoint(tool) {
-            return;
+            return self.skipped(tool, "the state that a retry would go back to cannot be kept");
         }
         let mut attempt = 1;
         loop {
@@ -162,7 +171,7 @@ impl Runner<'_> {
                 tool: Some(tool.name.clone()),
                 ..failure
             }),
-            exit => Failure::of_tool(&tool.name, exit),
+            exit => Failure::of_tool(&tool.name, exit).map(|failure| self.more_of(failure)),
         };
         let final_one = stopped || out_of_time || attempt > tool.retries.count || self.stop_reason().is_some();
         let will_retry = failure.is_some() && !final_one && is_worth_a_retry(&tool.retries, &end.exit);
@@ -180,8 +189,19 @@ impl Runner<'_> {
         }
     }
 
+    /// A loss as the backend itself sees it, where it does.
+    fn more_of(&self, failure: Failure) -> Failure {
+        match self.session.loss().filter(|_| failure.end == End::Lost) {
+            Some(error) => Failure {
+                tool: failure.tool,
+                ..Failure::of(error.end(None), &error)
+            },
+            None => failure,
+        }
+    }
+
     fn command(&self, tool: &ToolPlan, cwd: VfsPath) -> ToolCommand {
-        let mut env = tool_environment(tool, &self.setup.env);
+        let mut env = self.environment(tool);
         env.retain(|(name, _)| name != "DEVSHELL_RUN_ID");
         // The key tells a devshell inside whether it is in the same workspace.
         let id = format!("{}/{}", self.plan.places.key, self.setup.run_id);
@@ -196,6 +216,16 @@ impl Runner<'_> {
             stdin: self.setup.stdin,
             terminal: self.setup.terminal,
         }
+    }
+
+    /// What reaches a tool: of the caller's variables, its own, and its secrets.
+    fn environment(&self, tool: &ToolPlan) -> Vec<(OsString, OsString)> {
+        let mut env = match self.plan.backend {
+            Backend::Host(_) => tool_environment(tool, &self.setup.env),
+            Backend::Lima | Backend::Beta(_) | Backend::Remote => guest_environment(tool, &self.setup.env),
+        };
+        self.setup.secrets.add_to(&mut env, &tool.secrets);
+        env
     }
 
     /// Starts the tool and waits for its end.
@@ -223,7 +253,8 @@ impl Runner<'_> {
                 let emitter = std::cell::RefCell::new(&mut self.emitter);
                 let mut tails = Tails::default();
                 let joined = command.terminal.is_some_and(|terminal| terminal.joined);
-                let mut output = |stream: Stream, bytes: Vec<u8>| {
+                let mut masked = MaskedOutput::new(self.setup.secrets.mask());
+                let mut hand_on = |stream: Stream, bytes: Vec<u8>| {
                     if stream == Stream::Stderr || joined {
                         recent.push(&bytes);
                     }
@@ -243,8 +274,16 @@ impl Runner<'_> {
                         self.cancel.stop();
                     }
                 };
-                let mut stage = |stage: Stage| emitter.borrow_mut().warn(words(&tool.name, &stage));
+                // Before everything else: neither the last bytes nor the events may hold a secret.
+                let mut output = |stream: Stream, bytes: Vec<u8>| hand_on(stream, masked.push(stream, bytes));
+                let mut stage = |stage: Stage| {
+                    let text = stopping(&tool.name, &stage, tool.grace_period, &self.cancel);
+                    emitter.borrow_mut().warn(text);
+                };
                 let end = supervise(running, &messages, &limits, &self.cancel, &mut output, &mut stage);
+                for (stream, bytes) in masked.rest() {
+                    hand_on(stream, bytes);
+                }
                 for (stream, bytes) in tails.rest() {
                     self.emitter.emit(EventBody::ToolOutput {
                         tool: tool.name.clone(),
@@ -303,16 +342,5 @@ fn without_pager(tool: &ToolPlan, env: &mut Vec<(OsString, OsString)>) {
             env.retain(|(other, _)| other != name);
             env.push((name.into(), "cat".into()));
         }
-    }
-}
-
-/// What is being waited for, and for how long at most.
-fn words(tool: &str, stage: &Stage) -> String {
-    match stage {
-        Stage::Stopping { why, grace } => format!(
-            "{why}: `{tool}` was asked to end and has {} for it; a further signal ends it at once",
-            humantime::format_duration(*grace)
-        ),
-        Stage::Killing { why } => format!("{why}: `{tool}` is being killed"),
     }
 }

@@ -15,6 +15,12 @@ pub enum VmError {
         #[source]
         source: Option<std::io::Error>,
     },
+    /// An overlay was asked for by name, and there can be none.
+    #[error("vm.host.strategy is `overlay`, and there can be none: {why}. `auto` takes a copy then")]
+    NoOverlay {
+        /// The reason with its remedy.
+        why: String,
+    },
     /// Carrying the tree there or back failed.
     #[error("the tree could not be carried")]
     Sync(#[from] SyncError),
@@ -33,6 +39,9 @@ pub enum VmError {
         #[source]
         source: Option<std::io::Error>,
     },
+    /// The sidecar speaks something else.
+    #[error("{0}")]
+    Protocol(String),
     /// The backend was lost during the run.
     #[error("{message}")]
     Lost {
@@ -51,14 +60,6 @@ pub enum VmError {
 }
 
 impl VmError {
-    /// Isolation that this version does not have.
-    pub(super) fn not_yet(what: &str) -> Self {
-        Self::Sandbox {
-            message: format!("{what} is not available in this version; nothing was run"),
-            source: None,
-        }
-    }
-
     /// Whether the work was given up because somebody wished so or a deadline passed.
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
@@ -69,10 +70,11 @@ impl VmError {
     #[must_use]
     pub fn end(&self, signal: Option<i32>) -> End {
         match self {
-            Self::Sandbox { .. } => End::Isolation,
+            Self::Sandbox { .. } | Self::NoOverlay { .. } => End::Isolation,
             Self::Sync(SyncError::Cancelled) | Self::Interrupted => signal.map_or(End::Timeout, End::Interrupted),
             Self::Sync(_) => End::Sync,
             Self::BackendNotImplemented(_) | Self::Lima(_) | Self::Ipc { .. } => End::Backend,
+            Self::Protocol(_) => End::Protocol,
             Self::Lost { .. } => End::Lost,
             Self::Config(_) => End::ConfigInvalid,
         }

@@ -13,6 +13,7 @@ use crate::process::{Cancel, Limits, Stdin, ToolCommand, ToolEnd, ToolExit, supe
 use crate::vfs::{Vfs, VfsPath};
 use crate::workspace::Baseline;
 
+use super::beta::{BetaSession, BetaSettings};
 use super::host::{HostSandboxSession, HostSettings};
 use super::open::{no_guest, not_implemented};
 use super::{Context, Session, VmError};
@@ -21,6 +22,8 @@ use super::{Context, Session, VmError};
 pub enum SessionHolder {
     /// α: tools run on this host, in a private view of the tree.
     Host(HostSandboxSession),
+    /// β: tools run at a sidecar.
+    Beta(BetaSession),
 }
 
 /// How long a tool may take to end after it was asked to, here where no config says it.
@@ -46,7 +49,10 @@ impl SessionHolder {
                 ..settings
             }));
         }
-        Err(not_implemented(config.backend.word()))
+        match config.backend.word() {
+            "beta" => BetaSettings::of_config(config).map(|settings| Self::Beta(BetaSession::new(settings))),
+            other => Err(not_implemented(other)),
+        }
     }
 
     /// A session on this host with the default settings; its copy lies in a temporary folder.
@@ -64,12 +70,14 @@ impl SessionHolder {
     fn exec_timeout(&self) -> Option<Duration> {
         match self {
             Self::Host(session) => session.settings().exec_timeout,
+            Self::Beta(session) => session.settings().exec_timeout,
         }
     }
 
     fn session(&mut self) -> &mut dyn Session {
         match self {
             Self::Host(session) => session,
+            Self::Beta(session) => session,
         }
     }
 
@@ -141,6 +149,7 @@ impl SessionHolder {
         timeout: Option<Duration>,
         output: &mut dyn FnMut(Stream, &[u8]),
     ) -> Result<ToolEnd, VmError> {
+        self.carry_in(vfs)?;
         let (sender, messages) = mpsc::sync_channel(32);
         let running = self.session().start_tool(vfs, command, sender)?;
         let limits = Limits {
@@ -150,14 +159,28 @@ impl SessionHolder {
             deadline_of_run: None,
         };
         let mut on_output = |stream: Stream, bytes: Vec<u8>| output(stream, &bytes);
-        Ok(supervise(
-            running,
-            &messages,
-            &limits,
-            &Cancel::new(),
-            &mut on_output,
-            &mut |_| {},
-        ))
+        let end = supervise(running, &messages, &limits, &Cancel::new(), &mut on_output, &mut |_| {});
+        // Also after a tool that failed: what it left is part of the tree.
+        if !matches!(end.exit, ToolExit::Lost(_)) {
+            self.carry_out(vfs)?;
+        }
+        Ok(end)
+    }
+
+    /// The guest gets what the caller has changed since the last tool.
+    fn carry_in(&mut self, vfs: &Vfs) -> Result<(), VmError> {
+        match self {
+            Self::Host(_) => Ok(()),
+            Self::Beta(session) => quietly(|cx| session.push(vfs, cx)),
+        }
+    }
+
+    /// The caller sees what the tool has changed.
+    fn carry_out(&mut self, vfs: &mut Vfs) -> Result<(), VmError> {
+        match self {
+            Self::Host(_) => Ok(()),
+            Self::Beta(session) => quietly(|cx| session.pull(vfs, cx)),
+        }
     }
 
     /// Brings the tools' changes into `vfs`, then lets the backend go.
@@ -188,6 +211,7 @@ impl SessionHolder {
     pub fn guest_primary_fs_ops_mut(&mut self) -> Option<(&mut dyn GuestFsOps, String)> {
         match self {
             Self::Host(_) => None,
+            Self::Beta(session) => session.guest_fs(),
         }
     }
 
@@ -196,6 +220,7 @@ impl SessionHolder {
     pub fn is_guest_primary(&self) -> bool {
         match self {
             Self::Host(_) => false,
+            Self::Beta(session) => session.settings().mode == WorkspaceMode::Guest,
         }
     }
 
@@ -203,7 +228,7 @@ impl SessionHolder {
     #[must_use]
     pub fn is_guest_primary_gamma(&self) -> bool {
         match self {
-            Self::Host(_) => false,
+            Self::Host(_) | Self::Beta(_) => false,
         }
     }
 
@@ -212,6 +237,7 @@ impl SessionHolder {
     pub fn is_host_only(&self) -> bool {
         match self {
             Self::Host(_) => true,
+            Self::Beta(_) => false,
         }
     }
 
@@ -223,6 +249,10 @@ impl SessionHolder {
             Self::Host(_) => io::Error::new(
                 io::ErrorKind::Unsupported,
                 "the session runs on this host, not in a Lima guest",
+            ),
+            Self::Beta(_) => io::Error::new(
+                io::ErrorKind::Unsupported,
+                "the session runs at a sidecar, not in a Lima guest",
             ),
         }
     }

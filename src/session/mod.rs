@@ -1,9 +1,14 @@
 //! A session: one backend from `ensure_ready` to `shutdown`.
 
+pub mod beta;
 mod error;
+mod guest_tree;
 mod holder;
 pub mod host;
 mod open;
+mod staged_tree;
+mod staging;
+mod words;
 
 use std::sync::mpsc::SyncSender;
 
@@ -15,7 +20,8 @@ use crate::workspace::{Baseline, WorkspaceLock};
 
 pub use error::VmError;
 pub use holder::SessionHolder;
-pub use open::open;
+pub use open::{is_in_this_version, open};
+pub use staging::StagingPlace;
 
 /// What a session is handed for each of its steps.
 pub struct Context<'a, 'e> {
@@ -65,6 +71,11 @@ pub trait Session {
     /// Why a tool may have failed here that would not fail elsewhere, in words, from the last
     /// bytes of its stderr.
     fn explain(&self, _stderr: &[u8]) -> Option<String> {
+        None
+    }
+
+    /// Why the backend was lost, where it knows more than the tool that was lost with it.
+    fn loss(&self) -> Option<VmError> {
         None
     }
 

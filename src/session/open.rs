@@ -1,7 +1,8 @@
 //! The backend that a plan means.
 
-use crate::plan::{Backend, HostAccess, Plan, WorkspaceMode};
+use crate::plan::{Backend, Plan, WorkspaceMode};
 
+use super::beta::{BetaSession, BetaSettings};
 use super::host::{HostSandboxSession, HostSettings};
 use super::{Session, VmError};
 
@@ -9,22 +10,24 @@ use super::{Session, VmError};
 /// nothing else ever takes the place of what was asked for.
 ///
 /// # Errors
-/// [`VmError::BackendNotImplemented`] for a backend, [`VmError::Sandbox`] for isolation and
-/// [`VmError::Config`] for a mode that is not to be had.
+/// [`VmError::BackendNotImplemented`] for a backend and [`VmError::Config`] for a mode that is not
+/// to be had.
 pub fn open(plan: &Plan) -> Result<Box<dyn Session>, VmError> {
-    let Backend::Host(host) = &plan.backend else {
-        return Err(not_implemented(plan.backend.name()));
+    let host = match &plan.backend {
+        Backend::Host(host) => host,
+        Backend::Beta(beta) => return Ok(Box::new(BetaSession::new(BetaSettings::of_plan(plan, beta)))),
+        Backend::Lima | Backend::Remote => return Err(not_implemented(plan.backend.name())),
     };
     if plan.workspace_mode == WorkspaceMode::Guest {
         return Err(no_guest());
     }
-    if !host.network {
-        return Err(VmError::not_yet("sandbox.network = false"));
-    }
-    if host.host == HostAccess::ReadOnly {
-        return Err(VmError::not_yet("sandbox.host = \"ro\""));
-    }
     Ok(Box::new(HostSandboxSession::new(HostSettings::of_plan(plan, host))))
+}
+
+/// Whether this version has a backend of this name, as `Backend::name` has it.
+#[must_use]
+pub fn is_in_this_version(backend: &str) -> bool {
+    matches!(backend, "host" | "beta")
 }
 
 /// A backend that this version does not have.

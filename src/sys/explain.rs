@@ -1,15 +1,19 @@
 //! Why the kernel refuses a sandbox, in words, with the remedy (the kernel itself says only
 //! EPERM, ENOSPC or EINVAL).
 
+mod remedy;
+
 use std::fs;
 use std::path::Path;
 
 use super::keeper::SetupStage;
 
+pub(crate) use remedy::{namespaces, remedy};
+
 /// What the system says about itself.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Facts {
-    /// Kinds of namespaces (`user`, `mnt`, `pid`) of which none may be made.
+    /// Kinds of namespaces (`user`, `mnt`, `pid`, `net`, `ipc`) of which none may be made.
     forbidden: Vec<&'static str>,
     /// Debian's `kernel.unprivileged_userns_clone` is 0.
     userns_clone_off: bool,
@@ -31,7 +35,7 @@ impl Facts {
                 .ok()
                 .and_then(|text| text.trim().parse::<u64>().ok())
         };
-        let forbidden = ["user", "mnt", "pid"]
+        let forbidden = ["user", "mnt", "pid", "net", "ipc"]
             .into_iter()
             .filter(|kind| number(&format!("/proc/sys/user/max_{kind}_namespaces")) == Some(0))
             .collect();
@@ -62,6 +66,9 @@ pub(crate) struct Refusal<'a> {
     pub(crate) user: bool,
     /// Source and target of the mount that failed.
     pub(crate) mount: Option<(&'a Path, &'a Path)>,
+    /// Whether a network and an IPC namespace were asked for.
+    pub(crate) network: bool,
+    pub(crate) ipc: bool,
 }
 
 const APPARMOR: &str = "AppArmor does not let ordinary programs use user namespaces \
@@ -73,7 +80,15 @@ pub(crate) fn explain(refusal: Refusal, facts: &Facts) -> String {
     let denied = matches!(refusal.errno, libc::EPERM | libc::EACCES);
     match refusal.stage {
         SetupStage::Clone => explain_clone(refusal, facts),
-        SetupStage::Maps | SetupStage::Private | SetupStage::Mount | SetupStage::Overlay
+        SetupStage::Maps
+        | SetupStage::Private
+        | SetupStage::Mount
+        | SetupStage::Overlay
+        | SetupStage::ReadOnly
+        | SetupStage::Writable
+        | SetupStage::Temporary
+        | SetupStage::Terminals
+        | SetupStage::Network
             if denied && refusal.user && facts.apparmor =>
         {
             APPARMOR.to_owned()
@@ -95,15 +110,44 @@ pub(crate) fn explain(refusal: Refusal, facts: &Facts) -> String {
         SetupStage::Keeper if refusal.errno == libc::ETIMEDOUT => "the set-up did not end in time".to_owned(),
         SetupStage::Keeper if refusal.errno == libc::EPIPE => "the process was ended from outside".to_owned(),
         SetupStage::Keeper => "a system resource could not be had".to_owned(),
+        SetupStage::ReadOnly | SetupStage::Writable if refusal.errno == libc::ENOSYS => {
+            "this kernel cannot make all mounts read-only at once; kernels before 5.12 cannot".to_owned()
+        }
+        SetupStage::ReadOnly if refusal.errno == libc::EINVAL && facts.chroot => {
+            "the root folder is no mount point, as in a chroot: what is mounted cannot be made read-only there"
+                .to_owned()
+        }
+        SetupStage::ReadOnly => format!("the mounts could not be made read-only{}", container(facts)),
+        SetupStage::Writable => {
+            let place = refusal
+                .mount
+                .map_or_else(String::new, |(place, _)| format!(" `{}`", place.display()));
+            format!("the place{place} could not be kept writable{}", container(facts))
+        }
+        SetupStage::Temporary => {
+            let place = refusal
+                .mount
+                .map_or_else(String::new, |(place, _)| format!(" over `{}`", place.display()));
+            format!(
+                "a file system in memory could not be mounted{place}{}",
+                container(facts)
+            )
+        }
+        SetupStage::Terminals => format!("a file system of terminals could not be mounted{}", container(facts)),
+        SetupStage::Network if denied => "the loopback of a new network may not be set up here: the right \
+            CAP_NET_ADMIN is missing (for a container: `--cap-add NET_ADMIN`)"
+            .to_owned(),
+        SetupStage::Network => "the loopback of a new network could not be set up".to_owned(),
+        SetupStage::Rights => "the tools' rights could not be taken: the right CAP_SETPCAP is missing (for a \
+            container: `--cap-add SETPCAP`)"
+            .to_owned(),
     }
 }
 
 fn explain_clone(refusal: Refusal, facts: &Facts) -> String {
     match refusal.errno {
-        libc::ENOSPC if !facts.forbidden.is_empty() => {
-            let names: Vec<String> = facts
-                .forbidden
-                .iter()
+        libc::ENOSPC if forbidden(refusal, facts).next().is_some() => {
+            let names: Vec<String> = forbidden(refusal, facts)
                 .map(|kind| format!("user.max_{kind}_namespaces"))
                 .collect();
             format!("{} is 0: raise it with sysctl", names.join(", "))
@@ -122,10 +166,20 @@ fn explain_clone(refusal: Refusal, facts: &Facts) -> String {
         }
         libc::EPERM if facts.chroot => "namespaces cannot be made inside a chroot".to_owned(),
         libc::EINVAL if refusal.user => "this kernel has no user namespaces".to_owned(),
+        libc::EINVAL if refusal.network => "this kernel lacks mount, process or network namespaces".to_owned(),
         libc::EINVAL => "this kernel lacks mount or process namespaces".to_owned(),
         libc::EAGAIN | libc::ENOMEM => "no more processes can be made (see `ulimit -u` and the memory)".to_owned(),
         _ => "the process could not be made".to_owned(),
     }
+}
+
+/// The kinds of namespaces that were asked for and of which none may be made.
+fn forbidden<'a>(refusal: Refusal, facts: &'a Facts) -> impl Iterator<Item = &'a &'static str> {
+    facts.forbidden.iter().filter(move |kind| match **kind {
+        "net" => refusal.network,
+        "ipc" => refusal.ipc,
+        _ => true,
+    })
 }
 
 fn explain_mount(refusal: Refusal, facts: &Facts, denied: bool) -> String {
@@ -180,6 +234,8 @@ mod tests {
             errno,
             user: true,
             mount: None,
+            network: false,
+            ipc: false,
         }
     }
 
@@ -209,6 +265,10 @@ mod tests {
             chroot: true,
             ..Facts::default()
         };
+        let no_network = Facts {
+            forbidden: vec!["net"],
+            ..Facts::default()
+        };
         let stage = |stage, errno| Refusal { stage, ..clone(errno) };
         for (refusal, facts, text) in [
             (clone(libc::ENOSPC), &forbidden, "user.max_user_namespaces is 0"),
@@ -221,6 +281,20 @@ mod tests {
             (stage(SetupStage::Mount, libc::EACCES), &ubuntu, "AppArmor"),
             (stage(SetupStage::Private, libc::EINVAL), &chroot, "chroot"),
             (stage(SetupStage::Proc, libc::EPERM), &docker, "/proc/kcore"),
+            (clone(libc::ENOSPC), &no_network, "too many"),
+            (
+                Refusal {
+                    network: true,
+                    ..clone(libc::ENOSPC)
+                },
+                &no_network,
+                "user.max_net_namespaces is 0",
+            ),
+            (stage(SetupStage::ReadOnly, libc::ENOSYS), &none, "before 5.12"),
+            (stage(SetupStage::ReadOnly, libc::EPERM), &docker, "--cap-add SYS_ADMIN"),
+            (stage(SetupStage::ReadOnly, libc::EACCES), &ubuntu, "AppArmor"),
+            (stage(SetupStage::Network, libc::EPERM), &none, "NET_ADMIN"),
+            (stage(SetupStage::Rights, libc::EPERM), &none, "SETPCAP"),
         ] {
             let words = explain(refusal, facts);
             assert!(words.contains(text), "{refusal:?}: {words}");

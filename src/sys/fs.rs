@@ -4,6 +4,7 @@ mod acl;
 mod copy;
 #[cfg(test)]
 pub(crate) mod death;
+mod inside;
 mod open;
 mod remove;
 mod stat;
@@ -20,7 +21,10 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, Mode, RenameFlags};
 
 pub(crate) use acl::Acl;
+#[cfg(target_os = "linux")]
+pub(crate) use copy::reflink;
 pub(crate) use copy::{CopyMemory, copy_contents, read_full_at, write_all};
+pub(crate) use inside::{anchor_inside, entry_inside, folder_inside, give_name, nameless_file, new_file, remove_whole};
 pub(crate) use open::{
     create_file, make_reachable, open_absolute, open_beneath, open_beneath_forced, open_child_dir, open_dir, open_file,
     open_file_forced,

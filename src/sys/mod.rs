@@ -1,5 +1,6 @@
 //! Thin wrappers of system calls: the only place with `unsafe`, each block with its reason.
 
+pub(crate) mod descriptors;
 #[cfg(target_os = "linux")]
 pub(crate) mod explain;
 pub(crate) mod fs;
@@ -9,5 +10,10 @@ pub(crate) mod keeper;
 pub(crate) mod mounts;
 pub(crate) mod output;
 #[cfg(target_os = "linux")]
+pub(crate) mod probe;
+#[cfg(target_os = "linux")]
 pub(crate) mod pty;
+pub(crate) mod random;
+pub(crate) mod room;
 pub(crate) mod signals;
+pub(crate) mod terminal;

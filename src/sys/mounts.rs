@@ -13,6 +13,8 @@ use rustix::mount::MountFlags;
 pub(crate) struct Mount {
     /// Where it appears.
     pub(crate) point: PathBuf,
+    /// Which folder of its file system it shows.
+    pub(crate) root: PathBuf,
     /// `ext4`, `overlay`, ...
     pub(crate) kind: String,
     /// What was given as its source.
@@ -31,11 +33,13 @@ pub(super) fn parse(table: &[u8]) -> Vec<Mount> {
 
 fn parse_line(line: &[u8]) -> Option<Mount> {
     let mut fields = line.split(|&byte| byte == b' ');
-    let point = fields.nth(4)?;
+    let root = fields.nth(3)?;
+    let point = fields.next()?;
     let mut after = fields.skip_while(|field| *field != b"-").skip(1);
     let kind = String::from_utf8_lossy(after.next()?).into_owned();
     Some(Mount {
         point: PathBuf::from(unescaped(point)),
+        root: PathBuf::from(unescaped(root)),
         kind,
         source: unescaped(after.next()?),
     })
@@ -106,6 +110,7 @@ mod tests {
         let found = parse(table);
         assert_eq!(found.len(), 2);
         assert_eq!(found[0].point, Path::new("/mnt 2\\"));
+        assert_eq!(found[0].root, Path::new("/mnt1"));
         assert_eq!(found[0].kind, "ext3");
         assert_eq!(
             (found[1].source.to_str(), found[1].kind.as_str()),

@@ -1,4 +1,4 @@
-//! Writing to a stream whose reader may be slow, or not read at all.
+//! Streams: what they are, and writing to one whose reader may be slow, or not read at all.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -27,7 +27,7 @@ pub(crate) fn write_some(stream: impl AsFd, bytes: &[u8], wait: Duration) -> io:
         _ => bytes.len().min(PIPE_PIECE),
     };
     let wait = Timespec {
-        tv_sec: 0,
+        tv_sec: i64::try_from(wait.as_secs()).unwrap_or(i64::MAX),
         tv_nsec: i64::from(wait.subsec_nanos()),
     };
     let mut watched = [PollFd::new(&stream, PollFlags::OUT)];
@@ -41,5 +41,34 @@ pub(crate) fn write_some(stream: impl AsFd, bytes: &[u8], wait: Duration) -> io:
         // How a terminal says that its window was closed.
         Err(Errno::IO) if kind == FileType::CharacterDevice => Err(io::ErrorKind::BrokenPipe.into()),
         written => Ok(written?),
+    }
+}
+
+/// Whether the stream is a regular file.
+pub(crate) fn is_file(stream: impl AsFd) -> bool {
+    let stat = rustix::fs::fstat(stream);
+    stat.is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode).is_file())
+}
+
+/// Whether both streams are the same file, pipe or terminal.
+pub(crate) fn are_one(one: impl AsFd, other: impl AsFd) -> bool {
+    let (Ok(one), Ok(other)) = (rustix::fs::fstat(one), rustix::fs::fstat(other)) else {
+        return false;
+    };
+    (one.st_dev, one.st_ino) == (other.st_dev, other.st_ino)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn streams_are_told_apart_by_where_they_lead() {
+        let (reader, writer) = std::io::pipe().unwrap();
+        let again = writer.try_clone().unwrap();
+        let (_, other) = std::io::pipe().unwrap();
+        assert!(are_one(&writer, &again) && !are_one(&writer, &other));
+        let file = tempfile::tempfile().unwrap();
+        assert!(is_file(&file) && !is_file(&reader) && !are_one(&file, &reader));
     }
 }

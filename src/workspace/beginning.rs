@@ -68,6 +68,13 @@ impl Beginning {
         matches!(self.floor, Floor::Second(_))
     }
 
+    /// Whether the kernel stamps changes finely enough to tell the beginning from what came just before (6.13); else
+    /// [`Self::note`] had to wait for the clock's next tick.
+    #[must_use]
+    pub fn is_fine(&self) -> bool {
+        matches!(self.floor, Floor::At(_))
+    }
+
     pub(super) fn root_id(&self) -> RootId {
         RootId::of(&self.root)
     }

@@ -62,6 +62,15 @@ pub(crate) struct Wanted {
 }
 
 impl Source<'_> {
+    /// How many bytes the file of a row holds; 0 for anything else.
+    pub(crate) fn bytes(&self, row: usize) -> u64 {
+        match (self.base(row), self.nodes.get(&row)) {
+            (Some(stamp), _) if stamp.kind() == Kind::File => stamp.size,
+            (None, Some(Node::File(file))) => file.content.len(),
+            _ => 0,
+        }
+    }
+
     /// What the entry of a row should look like.
     pub(crate) fn wanted(&self, row: usize) -> Wanted {
         if let Some(stamp) = self.base(row) {

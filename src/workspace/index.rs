@@ -2,7 +2,7 @@
 
 use std::io::{self, Read as _};
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -109,14 +109,21 @@ impl Index {
     /// # Errors
     /// [`SyncError::Io`] with the path.
     pub fn store(&self, path: &Path) -> Result<(), SyncError> {
-        let parent = path.parent().unwrap_or(Path::new("."));
+        let new = unfinished(path);
         let write = || -> io::Result<()> {
-            let mut temp = tempfile::Builder::new().prefix(".index-").tempfile_in(parent)?;
-            self.write_to(&mut io::BufWriter::with_capacity(64 * 1024, &mut temp))?;
-            temp.persist(path).map_err(|error| error.error)?;
-            Ok(())
+            let mut file = std::fs::File::create(&new)?;
+            self.write_to(&mut io::BufWriter::with_capacity(64 * 1024, &mut file))?;
+            std::fs::rename(&new, path)
         };
-        write().at("write the index", path)
+        write()
+            .inspect_err(|_| Self::clear_unfinished(path))
+            .at("write the index", path)
+    }
+
+    /// Removes what a killed process left of an index that it was writing. Whoever may write an
+    /// index holds the lock of its folder, so there is one such name and no more.
+    pub(super) fn clear_unfinished(path: &Path) {
+        let _ = std::fs::remove_file(unfinished(path));
     }
 
     /// Row by row: an index in memory and all its bytes at once would be too much.
@@ -143,6 +150,13 @@ impl Index {
         out.write_all(&sum.to_le_bytes())?;
         out.flush()
     }
+}
+
+/// Where an index is until it is whole.
+fn unfinished(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".new");
+    name.into()
 }
 
 pub(super) fn read_limited(path: &Path) -> io::Result<Vec<u8>> {
@@ -223,6 +237,18 @@ mod tests {
         let mut bytes = Vec::new();
         index.write_to(&mut bytes).unwrap();
         bytes
+    }
+
+    #[test]
+    fn what_a_killed_process_left_of_an_index_is_replaced_and_cleared() {
+        let (temp, index) = sample();
+        let path = temp.path().join("index");
+        std::fs::write(unfinished(&path), "a part").unwrap();
+        index.store(&path).unwrap();
+        assert!(!unfinished(&path).exists() && !Index::load(&path).is_empty());
+        std::fs::write(unfinished(&path), "a part").unwrap();
+        Index::clear_unfinished(&path);
+        assert!(!unfinished(&path).exists());
     }
 
     #[test]

@@ -144,6 +144,18 @@ impl WorkspaceLock {
     }
 }
 
+/// Who has the workspace now; `None`: nobody. Nobody waits for that.
+///
+/// # Errors
+/// [`LockError::Io`].
+pub fn holder(root: &Path) -> Result<Option<Holder>, LockError> {
+    let looked = fs::open_dir(root).and_then(|folder| Ok((!fs::try_lock(&folder)?).then(|| holder_of(&folder))));
+    looked.map_err(|source| LockError::Io {
+        root: root.to_owned(),
+        source,
+    })
+}
+
 /// Looks the lock's holder up in `/proc`; where that is not to be seen, nothing is known.
 fn holder_of(folder: &OwnedFd) -> Holder {
     let Ok(stat) = fs::stat_fd(folder) else {
@@ -230,6 +242,17 @@ mod tests {
                 .running
                 .is_some_and(|running| running < Duration::from_secs(24 * 3600))
         );
+        take(temp.path());
+    }
+
+    #[test]
+    fn the_holder_is_told_to_who_does_not_wait() {
+        let temp = tempfile::tempdir().unwrap();
+        assert_eq!(holder(temp.path()).unwrap(), None);
+        let first = take(temp.path());
+        let held = holder(temp.path()).unwrap().unwrap();
+        assert_eq!(held.pid, Some(std::process::id()));
+        drop(first);
         take(temp.path());
     }
 

@@ -24,6 +24,7 @@ mod killed_commits;
 mod layers;
 mod lock;
 mod overlay;
+mod progress;
 mod pull;
 mod push;
 #[cfg(test)]
@@ -57,9 +58,10 @@ pub use commit::{
 pub use error::SyncError;
 pub use index::Index;
 pub use layers::Layers;
-pub use lock::{Holder, LockError, WorkspaceLock};
-pub use pull::{PullReport, Pulled, pull};
-pub use push::{PushReport, Pushed, push};
+pub use lock::{Holder, LockError, WorkspaceLock, holder};
+pub use progress::{Progress, ProgressFn};
+pub use pull::{PullReport, Pulled, pull, pull_telling};
+pub use push::{PushReport, Pushed, push, push_due, push_telling};
 pub use rules::{COMMIT_DIR, Class, Rules, RulesError};
 
 /// The caller's wish to stop; asked at each entry.

@@ -13,9 +13,10 @@ use super::content::{holds_bytes, is_same_as_base, node_of_file, same_bytes};
 use super::error::{At as _, stop_if};
 use super::index::Entry;
 use super::overlay::vfs_path;
+use super::progress::Pace;
 use super::table::{PathTable, earlier};
 use super::walk::{Met, Walk};
-use super::{Baseline, CancelFn, IndexBaseline, Pushed, Rules, SyncError};
+use super::{Baseline, CancelFn, IndexBaseline, Progress, ProgressFn, Pushed, Rules, SyncError};
 
 /// What a pull brought.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -69,6 +70,21 @@ pub fn pull(
     lease: Option<&Lease>,
     cancel: CancelFn,
 ) -> Result<Pulled, SyncError> {
+    pull_telling(pushed, rules, vfs, lease, cancel, &mut |_| ())
+}
+
+/// As [`pull`]; `progress` is told how far the comparing is.
+///
+/// # Errors
+/// As [`pull`].
+pub fn pull_telling(
+    pushed: &Pushed,
+    rules: &Rules,
+    vfs: &mut Vfs,
+    lease: Option<&Lease>,
+    cancel: CancelFn,
+    progress: ProgressFn,
+) -> Result<Pulled, SyncError> {
     let staged = Walk {
         root: &pushed.root,
         path: &pushed.staging,
@@ -92,8 +108,17 @@ pub fn pull(
             ..IndexBaseline::default()
         },
     };
-    for difference in differences {
+    let files_total = differences.len() as u64;
+    let mut pace = Pace::new();
+    for (files, difference) in (0..).zip(differences) {
         stop_if(cancel)?;
+        if pace.is_due() {
+            progress(Progress {
+                files,
+                files_total,
+                bytes: puller.report.bytes,
+            });
+        }
         puller.take(difference)?;
     }
     puller.note_folders()?;

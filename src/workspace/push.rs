@@ -11,9 +11,11 @@ use crate::vfs::{Vfs, VfsPath};
 use super::diff::plan_stage;
 use super::error::{At as _, stop_if};
 use super::overlay::{Source, lay_over};
+use super::progress::Counter;
 use super::stage::Stage;
+use super::table::PathTable;
 use super::walk::Walk;
-use super::{CancelFn, Index, RootId, Rules, SyncError};
+use super::{CancelFn, Index, ProgressFn, RootId, Rules, SyncError};
 
 /// What a push did.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -72,6 +74,32 @@ pub fn push(
     rules: &Rules,
     cancel: CancelFn,
 ) -> Result<Pushed, SyncError> {
+    carry(vfs, staging, index_file, rules, cancel, None)
+}
+
+/// As [`push`]; `progress` is told how far the copying is.
+///
+/// # Errors
+/// As [`push`].
+pub fn push_telling(
+    vfs: &Vfs,
+    staging: &Path,
+    index_file: &Path,
+    rules: &Rules,
+    cancel: CancelFn,
+    progress: ProgressFn,
+) -> Result<Pushed, SyncError> {
+    carry(vfs, staging, index_file, rules, cancel, Some(progress))
+}
+
+fn carry(
+    vfs: &Vfs,
+    staging: &Path,
+    index_file: &Path,
+    rules: &Rules,
+    cancel: CancelFn,
+    progress: Option<ProgressFn>,
+) -> Result<Pushed, SyncError> {
     fs::make_private_dirs(staging).at("make the staging folder", staging)?;
     let staging = staging.canonicalize().at("find the staging folder", staging)?;
     if let Some((_, workspace)) = vfs.base()
@@ -89,6 +117,7 @@ pub fn push(
         Some(base) => Some(RootId::of(&fs::stat_fd(base.root()).at("look at", &base.path)?)),
         None => None,
     };
+    Index::clear_unfinished(index_file);
     // First, so that its bytes are let go before the trees are held.
     let old = Index::load(index_file);
     let mut source = scan_source(vfs, rules, cancel)?;
@@ -120,8 +149,9 @@ pub fn push(
             root: &root,
             staging: &staging,
             cancel,
+            counter: Counter::default(),
         }
-        .apply(plan)?;
+        .apply(plan, progress)?;
         (report.files, report.bytes, report.deleted) = (outcome.files, outcome.bytes, outcome.deleted);
         newest = outcome.newest;
         let index = Index {
@@ -142,6 +172,48 @@ pub fn push(
         hidden: source.hidden,
         base_root,
     })
+}
+
+/// What a [`push`] would do now. Nothing is made, also no staging where there is none.
+///
+/// # Errors
+/// As [`push`].
+pub fn push_due(
+    vfs: &Vfs,
+    staging: &Path,
+    index_file: &Path,
+    rules: &Rules,
+    cancel: CancelFn,
+) -> Result<PushReport, SyncError> {
+    let mut source = scan_source(vfs, rules, cancel)?;
+    let canonical = staging.canonicalize();
+    let (staged, old) = match &canonical {
+        Ok(staging) => {
+            let root = fs::open_dir(staging).at("open", staging)?;
+            let staged = Walk {
+                root: &root,
+                path: staging,
+                rules,
+                own: true,
+                list_ignored: true,
+                cancel,
+            };
+            (staged.run()?, Index::load(index_file))
+        }
+        // As if it were there and empty.
+        Err(_) => (PathTable::default(), Index::default()),
+    };
+    let plan = plan_stage(&source, &staged, &old, canonical.as_deref().unwrap_or(staging));
+    let mut report = PushReport {
+        specials: std::mem::take(&mut source.specials),
+        ..PushReport::default()
+    };
+    for folder in &plan.folders {
+        report.deleted += folder.remove.len() as u64;
+        report.files += folder.fill.len() as u64;
+        report.bytes += folder.fill.iter().map(|&row| source.bytes(row)).sum::<u64>();
+    }
+    Ok(report)
 }
 
 fn scan_source<'v>(vfs: &'v Vfs, rules: &Rules, cancel: CancelFn) -> Result<Source<'v>, SyncError> {

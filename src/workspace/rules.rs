@@ -4,6 +4,7 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
+use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use ignore::gitignore::{Gitignore, GitignoreBuilder};
 
 /// The folder of devshell's own at the root of the workspace, there during a commit only. Names
@@ -29,6 +30,16 @@ pub struct Rules {
     cache: Gitignore,
     ignore_lines: Vec<String>,
     cache_lines: Vec<String>,
+    only: Option<Only>,
+}
+
+/// The part of a tree that patterns name: all else is ignored.
+#[derive(Debug, Clone)]
+struct Only {
+    /// What they match, with everything below it.
+    named: GlobSet,
+    /// Folders in which something may lie that they match.
+    on_the_way: GlobSet,
 }
 
 /// A pattern that is none.
@@ -39,7 +50,7 @@ pub struct RulesError {
     pub pattern: String,
     /// What is wrong with it.
     #[source]
-    pub source: ignore::Error,
+    pub source: Box<dyn std::error::Error + Send + Sync>,
 }
 
 impl Rules {
@@ -53,6 +64,38 @@ impl Rules {
             cache: compile(cache_dirs)?,
             ignore_lines: ignore.to_vec(),
             cache_lines: cache_dirs.to_vec(),
+            only: None,
+        })
+    }
+
+    /// Rules under which only that is carried which matches one of the patterns, globs relative
+    /// to the workspace (`*` stays within a name, `**` does not), with everything below it.
+    ///
+    /// # Errors
+    /// [`RulesError`] with the first pattern that is none.
+    pub fn only(patterns: &[String]) -> Result<Self, RulesError> {
+        let (mut named, mut on_the_way) = (GlobSetBuilder::new(), GlobSetBuilder::new());
+        for pattern in patterns {
+            let error = |source: globset::Error| RulesError {
+                pattern: pattern.clone(),
+                source: source.into(),
+            };
+            let glob = |text: &str| GlobBuilder::new(text).literal_separator(true).build();
+            let parts: Vec<&str> = pattern.split('/').filter(|part| !matches!(*part, "" | ".")).collect();
+            named.add(glob(&parts.join("/")).map_err(error)?);
+            for length in 1..parts.len() {
+                let way = parts[..length].join("/");
+                on_the_way.add(glob(&way).map_err(error)?);
+            }
+        }
+        let both = named.build().and_then(|named| Ok((named, on_the_way.build()?)));
+        let (named, on_the_way) = both.map_err(|source| RulesError {
+            pattern: patterns.join(", "),
+            source: source.into(),
+        })?;
+        Ok(Self {
+            only: Some(Only { named, on_the_way }),
+            ..Self::carry_all()
         })
     }
 
@@ -64,6 +107,7 @@ impl Rules {
             cache: Gitignore::empty(),
             ignore_lines: Vec::new(),
             cache_lines: Vec::new(),
+            only: None,
         }
     }
 
@@ -87,9 +131,21 @@ impl Rules {
         Class::Carry
     }
 
+    /// Whether [`Rules::only`] was told of this path or of a folder that holds it.
+    #[must_use]
+    pub fn names(&self, relative: &Path) -> bool {
+        self.only.as_ref().is_some_and(|only| only.is_named(relative))
+    }
+
     /// As [`Self::classify`], for an entry whose parent is known to be carried.
     pub(crate) fn classify_entry(&self, relative: &Path, is_dir: bool) -> Class {
         if relative.as_os_str() == OsStr::new(COMMIT_DIR) || relative.file_name().is_some_and(is_beside) {
+            return Class::Ignored;
+        }
+        if let Some(only) = &self.only
+            && !only.is_named(relative)
+            && !(is_dir && only.on_the_way.is_match(relative))
+        {
             return Class::Ignored;
         }
         if is_dir && !self.cache.is_empty() && self.cache.matched(relative, true).is_ignore() {
@@ -102,6 +158,12 @@ impl Rules {
     }
 }
 
+impl Only {
+    fn is_named(&self, relative: &Path) -> bool {
+        relative.ancestors().any(|at| self.named.is_match(at))
+    }
+}
+
 /// Whether a name is one that commits use beside the entries of folders on other file systems.
 fn is_beside(name: &OsStr) -> bool {
     let rest = name.as_bytes().strip_prefix(COMMIT_DIR.as_bytes());
@@ -110,9 +172,9 @@ fn is_beside(name: &OsStr) -> bool {
 
 fn compile(lines: &[String]) -> Result<Gitignore, RulesError> {
     let mut builder = GitignoreBuilder::new("");
-    let error = |pattern: &str, source| RulesError {
+    let error = |pattern: &str, source: ignore::Error| RulesError {
         pattern: pattern.to_owned(),
-        source,
+        source: source.into(),
     };
     for line in lines {
         builder.add_line(None, line).map_err(|source| error(line, source))?;
@@ -160,6 +222,38 @@ mod tests {
             Class::Ignored
         );
         assert_eq!(rules.classify(Path::new(".devshell-commits"), true), Class::Carry);
+    }
+
+    #[test]
+    fn only_what_patterns_name_is_carried_with_the_folders_on_the_way() {
+        let lines = ["target/app", "dist/", "src/**/*.rs", "./a"].map(str::to_owned);
+        let rules = Rules::only(&lines).unwrap();
+        let class = |path: &str, is_dir| rules.classify(Path::new(path), is_dir);
+        for (path, is_dir) in [
+            ("target", true),
+            ("target/app", false),
+            ("target/app/inside", false),
+            ("dist", true),
+            ("dist/a/b", false),
+            ("src", true),
+            ("src/x/y", true),
+            ("src/x/y/z.rs", false),
+            ("src/z.rs", false),
+            ("a", false),
+        ] {
+            assert_eq!(class(path, is_dir), Class::Carry, "{path}");
+        }
+        for (path, is_dir) in [
+            ("target", false),
+            ("target/debug", true),
+            ("other", false),
+            ("src/z.txt", false),
+            ("x/dist", true),
+            ("dist2", true),
+        ] {
+            assert_eq!(class(path, is_dir), Class::Ignored, "{path}");
+        }
+        assert!(Rules::only(&["a[".to_owned()]).is_err());
     }
 
     #[test]

@@ -1,10 +1,12 @@
 //! Doing what [`super::diff`] planned: removing, making, copying.
 
+use std::convert::Infallible;
 use std::ffi::OsStr;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Mutex, PoisonError};
 
 use crate::sys::fs::{self, CopyMemory, Kind, Stamp, Time};
@@ -14,9 +16,10 @@ use super::diff::{FolderTask, StagePlan};
 use super::error::{At as _, stop_if};
 use super::index::Entry;
 use super::overlay::Source;
+use super::progress::{Counter, PACE};
 use super::push::is_settled;
 use super::walk::threads;
-use super::{CancelFn, SyncError};
+use super::{CancelFn, ProgressFn, SyncError};
 
 /// Files that one thread takes at a time.
 const BATCH: usize = 128;
@@ -30,6 +33,7 @@ pub(crate) struct Stage<'a> {
     pub(crate) root: &'a OwnedFd,
     pub(crate) staging: &'a Path,
     pub(crate) cancel: CancelFn<'a>,
+    pub(super) counter: Counter,
 }
 
 /// What came of it.
@@ -50,7 +54,7 @@ struct Done {
 }
 
 impl Stage<'_> {
-    pub(crate) fn apply(&self, plan: StagePlan) -> Result<Outcome, SyncError> {
+    pub(crate) fn apply(&self, plan: StagePlan, progress: Option<ProgressFn>) -> Result<Outcome, SyncError> {
         let StagePlan { folders, mut kept } = plan;
         kept.resize(self.source.rows.len(), None);
         let mut deleted = 0;
@@ -58,7 +62,7 @@ impl Stage<'_> {
             stop_if(self.cancel)?;
             deleted += self.prepare(folder)?;
         }
-        let mut outcome = self.fill_all(&folders, kept)?;
+        let mut outcome = self.fill_all(&folders, kept, progress)?;
         outcome.deleted = deleted;
         // Deepest first: a folder may lose its own permissions only when all below it is done.
         for folder in folders.iter().rev().filter(|folder| folder.finish) {
@@ -95,7 +99,12 @@ impl Stage<'_> {
         Ok(folder.remove.len() as u64)
     }
 
-    fn fill_all(&self, folders: &[FolderTask], entries: Vec<Option<Entry>>) -> Result<Outcome, SyncError> {
+    fn fill_all(
+        &self,
+        folders: &[FolderTask],
+        entries: Vec<Option<Entry>>,
+        progress: Option<ProgressFn>,
+    ) -> Result<Outcome, SyncError> {
         let batches: Vec<(&FolderTask, &[usize])> = folders
             .iter()
             .flat_map(|folder| folder.fill.chunks(BATCH).map(move |rows| (folder, rows)))
@@ -124,11 +133,25 @@ impl Stage<'_> {
             }
         };
         std::thread::scope(|scope| {
-            let helpers = threads().min(batches.len()).saturating_sub(1);
+            let helpers = threads().min(batches.len());
+            let Some(progress) = progress else {
+                (1..helpers).for_each(|_| drop(scope.spawn(work)));
+                return work();
+            };
+            // This thread tells how far the others are, until the last of them has let go.
+            let (working, done) = mpsc::channel::<Infallible>();
             for _ in 0..helpers {
-                scope.spawn(work);
+                let working = working.clone();
+                scope.spawn(move || {
+                    work();
+                    drop(working);
+                });
             }
-            work();
+            drop(working);
+            let all = batches.iter().map(|(_, rows)| rows.len() as u64).sum();
+            while let Err(RecvTimeoutError::Timeout) = done.recv_timeout(PACE) {
+                progress(self.counter.progress(all));
+            }
         });
         total.into_inner().unwrap_or_else(PoisonError::into_inner)
     }
@@ -168,6 +191,7 @@ impl Stage<'_> {
             if let Some((entry, bytes)) = staged {
                 done.entries.push((*row, entry));
                 done.bytes += bytes;
+                self.counter.add(bytes);
             }
         }
         Ok(done)

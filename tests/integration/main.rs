@@ -3,12 +3,21 @@
 #![allow(unreachable_pub, reason = "a test crate has no outside")]
 
 mod architecture;
+mod beta;
+mod book;
+mod ci_logs;
 mod commands;
 mod commit;
 mod configs;
+mod doctor;
+mod endings;
+mod every_end;
 mod exit_codes;
 mod failures;
 mod forbidden;
+mod interrupts;
+mod isolation;
+mod junit;
 mod kills;
 mod layouts;
 mod leftovers;
@@ -16,13 +25,16 @@ mod library;
 mod locks;
 mod output;
 mod own_terminals;
+mod plan;
 mod projects;
 mod readme;
 mod retries;
 mod run;
 mod scenarios;
+mod secrets;
 mod setup;
 mod shells;
+mod sidecar;
 mod signals;
 mod support;
 mod terminals;

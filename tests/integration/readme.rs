@@ -2,32 +2,44 @@
 
 use devshell::exit::{Class, End, ExitCodePolicy};
 
+use crate::book::{blocks, pages};
 use crate::support::Project;
 
 const README: &str = include_str!("../../README.md");
+const EXIT_CODES: &str = include_str!("../../docs/exit-codes.md");
+
+/// Every end with a code of its own.
+const ENDS: [End; 17] = [
+    End::Ok,
+    End::Usage,
+    End::ConfigMissing,
+    End::ConfigInvalid,
+    End::Backend,
+    End::Internal,
+    End::Isolation,
+    End::Conflict,
+    End::Sync,
+    End::Lost,
+    End::Protocol,
+    End::Timeout,
+    End::ToolNotExecutable,
+    End::ToolNotFound,
+    End::Interrupted(1),
+    End::Interrupted(2),
+    End::Interrupted(15),
+];
 
 #[test]
 fn the_table_of_exit_codes_is_the_programs() {
-    let ends = [
-        End::Ok,
-        End::Usage,
-        End::ConfigMissing,
-        End::ConfigInvalid,
-        End::Backend,
-        End::Internal,
-        End::Isolation,
-        End::Conflict,
-        End::Sync,
-        End::Lost,
-        End::Protocol,
-        End::Timeout,
-        End::ToolNotExecutable,
-        End::ToolNotFound,
-        End::Interrupted(1),
-        End::Interrupted(2),
-        End::Interrupted(15),
-    ];
-    let rows: Vec<Vec<&str>> = README
+    for page in [README, EXIT_CODES] {
+        check_codes(page);
+    }
+}
+
+#[track_caller]
+fn check_codes(page: &str) {
+    let ends = ENDS;
+    let rows: Vec<Vec<&str>> = page
         .lines()
         .skip_while(|line| !line.starts_with("| code | class |"))
         .skip(2)
@@ -51,15 +63,23 @@ fn the_table_of_exit_codes_is_the_programs() {
 }
 
 #[test]
-fn the_configs_of_the_readme_are_valid() {
+fn the_configs_of_the_readme_and_the_book_are_valid() {
     let mut found = 0;
-    for block in README.split("```toml\n").skip(1) {
-        let toml = block.split("```").next().unwrap();
-        let project = Project::new(toml);
-        project.devshell(&["check"]).code(0);
-        found += 1;
+    for (path, page) in pages() {
+        for toml in blocks(&page, "toml") {
+            let project = Project::new(toml);
+            let ran = project.devshell(&["check"]);
+            assert_eq!(
+                ran.status.code(),
+                Some(0),
+                "{}:\n{toml}\n{}",
+                path.display(),
+                ran.stderr
+            );
+            found += 1;
+        }
     }
-    assert!(found > 0);
+    assert!(found > 5, "{found}");
 }
 
 #[test]

@@ -177,7 +177,7 @@ fn a_first_signal_while_the_result_is_collected_does_not_throw_it_away() {
     let ran = running.end();
     // The signal may come just after the commit; then the run succeeded.
     if ran.status.code() != Some(0) {
-        ran.code(130);
+        ran.code(130).says("interrupted by SIGINT");
         assert_eq!(project.tree(), before);
         let diff = project.devshell(&["results", "diff", ran.kept()]);
         assert!(diff.code(0).out().contains("A h/1500"));

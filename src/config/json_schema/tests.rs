@@ -47,7 +47,7 @@ fn every_key_says_what_it_is_for_and_states_its_default() {
         // Below these, the reference shows the whole table in one line.
         let short = parts
             .iter()
-            .position(|part| ["when", "retries"].contains(part))
+            .position(|part| ["when", "retries", "secrets"].contains(part))
             .map_or(parts.len(), |at| at + 1);
         parts.truncate(short);
         let mut at = if parts[0] == "tool" {
@@ -254,6 +254,7 @@ fn of_every_key_and_value_parser_and_schema_say_the_same() {
                 Some("run") => format!("[[tool]]\nrun = {value}"),
                 Some("script") => format!("[[tool]]\nscript = {value}"),
                 Some(key) => format!("[[tool]]\nscript = \"a\"\n{key} = {value}"),
+                None if path == "secrets.NAME.tools" => format!("secrets.NAME.env = \"X\"\n{path} = {value}"),
                 None => format!("{path} = {value}"),
             };
             match verdicts(&validator, &text) {
@@ -305,7 +306,21 @@ fn what_keys_must_stand_together_is_the_same_for_both() {
         ("[vm.lime]", false),
         ("[vm]\nlima = true", false),
         ("vmm = 1", false),
-        ("[secrets]", false),
+        ("[secrets]", true),
+        ("secrets = []", false),
+        ("secrets.A = \"x\"", false),
+        ("secrets.A = {}", false),
+        ("secrets.A = { env = \"X\" }", true),
+        ("secrets.A = { file = \"x\", tools = [] }", true),
+        ("secrets.A = { env = \"X\", file = \"x\" }", false),
+        ("secrets.A = { tools = [\"a\"] }", false),
+        ("secrets.A = { env = \"X\", value = \"x\" }", false),
+        ("secrets.a-b = { env = \"X\" }", false),
+        ("secrets.1A = { env = \"X\" }", false),
+        ("secrets._a1 = { env = \"X\" }", true),
+        ("profile.p.secrets.A = { tools = [\"a\"] }", true),
+        ("profile.p.secrets.A = {}", false),
+        ("profile.p.secrets.A = { env = \"X\", file = \"x\" }", false),
     ] {
         agree(&validator, &format!("{text}\n"), valid);
     }

@@ -78,7 +78,6 @@ run = "cargo test"
 #[test]
 fn keys_of_later_issues_are_refused_as_any_other() {
     for text in [
-        "[secrets]\nA = \"file:x\"\n",
         "[run]\njobs = 2\n",
         "[[tool]]\nrun = [\"a\"]\nneeds = [\"b\"]\n",
         "[[tool]]\nrun = [\"a\"]\ninputs = [\"b\"]\n",

@@ -5,6 +5,7 @@ mod layers;
 mod origins;
 mod reference;
 mod samples;
+mod secrets;
 mod user;
 mod variables;
 
@@ -16,7 +17,7 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
-use super::schema::{Kind, TOOL, leaves};
+use super::schema::{Kind, SECRET, TOOL, leaves};
 use super::*;
 
 /// A folder with a `devshell.toml`, and what is asked of it.

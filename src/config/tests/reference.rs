@@ -51,7 +51,10 @@ fn the_reference_shows_every_key_of_the_schema_and_no_other() {
             "[[tool]]" => format!("tool.NAME.{key}"),
             table => format!("{}.{key}", &table[1..table.len() - 1]),
         })
-        .map(|key| if key.starts_with("env.") { "env".to_owned() } else { key })
+        .map(|key| match key.split('.').next() {
+            Some(table @ ("env" | "secrets")) => table.to_owned(),
+            _ => key,
+        })
         .collect();
     // `when` is shown as one value, all of its keys in it.
     let known: BTreeSet<String> = leaves()
@@ -59,11 +62,14 @@ fn the_reference_shows_every_key_of_the_schema_and_no_other() {
         .map(|(path, _)| {
             if path.starts_with("tool.NAME.when.") {
                 "tool.NAME.when".into()
+            } else if path.starts_with("secrets.") {
+                "secrets".into()
             } else {
                 path
             }
         })
         .collect();
+    assert!(SECRET.iter().all(|key| DEFAULTS.contains(&format!(" {} = ", key.name))));
     let when = TOOL.iter().find(|key| key.name == "when").unwrap();
     assert!(
         matches!(when.kind, Kind::Table(keys) if keys.iter().all(|key| DEFAULTS.contains(&format!("{} = ", key.name))))
@@ -87,7 +93,14 @@ fn every_example_of_the_reference_is_valid() {
         } else {
             ""
         };
-        Project::new(&format!("{guest}{table}\n{run}{line}\n")).load();
+        let tool = if table == "[secrets]" {
+            "[[tool]]\nname = \"test\"\nrun = [\"a\"]\n"
+        } else {
+            ""
+        };
+        Project::new(&format!("{guest}{table}\n{run}{line}\n{tool}"))
+            .env("HOME", "/home/me")
+            .load();
         count += 1;
     }
     assert!(count > 50, "{count}");
@@ -104,7 +117,8 @@ fn the_commented_examples_of_the_reference_go_together() {
     let text = text
         .replace("workspace_mode = \"sync\"", "workspace_mode = \"guest\"")
         .replace("backend = \"auto\"", "backend = \"beta\"");
-    let config = Project::new(&text).profile("ci").load().config;
+    let config = Project::new(&text).env("HOME", "/home/me").profile("ci").load().config;
     assert_eq!(config.tool.len(), 1);
+    assert_eq!(config.secrets.len(), 2);
     assert_eq!(config.env["RUST_BACKTRACE"], "1");
 }

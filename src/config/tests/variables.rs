@@ -202,7 +202,10 @@ fn the_mount_namespace_switch_raises_the_requirement_and_never_lowers_it() {
     assert_eq!(require("", "on"), Require::View);
     assert_eq!(require("", "off"), Require::None);
     assert_eq!(require("[sandbox]\nrequire = \"processes\"\n", "Yes"), Require::View);
-    assert_eq!(require("[sandbox]\nrequire = \"full\"\n", "1"), Require::Full);
+    assert_eq!(
+        require("[sandbox]\nhost = \"ro\"\nrequire = \"full\"\n", "1"),
+        Require::Full
+    );
 }
 
 #[test]

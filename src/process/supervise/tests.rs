@@ -138,7 +138,10 @@ fn a_stubborn_tool_is_killed_after_the_grace() {
     let seen = watch(limits, &Cancel::new(), None, Some(ToolExit::Signal(9)), |_| ());
     assert_eq!(seen.end.exit, ToolExit::TimedOut("no output for 30ms".to_owned()));
     assert_eq!(seen.pulled, ["terminate", "kill"]);
-    assert_eq!(seen.stages.last().unwrap(), r#"Killing { why: "no output for 30ms" }"#);
+    assert_eq!(
+        seen.stages.last().unwrap(),
+        r#"Killing { why: "no output for 30ms", late: true }"#
+    );
 }
 
 #[test]
@@ -191,7 +194,29 @@ fn the_first_wish_stops_and_the_second_kills() {
     });
     assert_eq!(seen.end.exit, ToolExit::Cancelled);
     assert_eq!(seen.pulled, ["terminate", "kill"]);
-    assert_eq!(seen.stages.last().unwrap(), r#"Killing { why: "interrupted" }"#);
+    assert_eq!(
+        seen.stages.last().unwrap(),
+        r#"Killing { why: "interrupted", late: false }"#
+    );
+}
+
+#[test]
+fn one_wish_is_enough_for_a_tool_that_is_being_stopped_for_its_deadline() {
+    let cancel = Cancel::new();
+    let other = cancel.clone();
+    let limits = Limits {
+        timeout: Some(SHORT),
+        ..NONE
+    };
+    let seen = watch(limits, &cancel, None, Some(ToolExit::Signal(9)), |_| {
+        std::thread::spawn(move || {
+            std::thread::sleep(SHORT * 10);
+            other.raise(2);
+        });
+    });
+    assert_eq!(seen.pulled, ["terminate", "kill"]);
+    let last = r#"Killing { why: "timeout after 30ms", late: false }"#;
+    assert_eq!(seen.stages.last().unwrap(), last);
 }
 
 #[test]

@@ -1,9 +1,12 @@
 //! Tools in a real keeper.
 
+mod capture;
 mod ends;
 mod exits;
 mod isolation;
 mod overlay;
+mod served;
+mod shut_off;
 mod signals;
 mod streams;
 

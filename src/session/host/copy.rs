@@ -2,28 +2,21 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::path::PathBuf;
 
-use crate::event::Direction;
 use crate::process::{Keeper, MountStep};
+use crate::session::staged_tree::StagedTree;
 use crate::session::{Context, VmError};
-use crate::vfs::{Vfs, VfsPath};
-use crate::workspace::{self, Baseline, Pushed, Rules, SyncError};
+use crate::vfs::Vfs;
+use crate::workspace::Baseline;
 
 use super::places::Places;
-use super::settings::{HostSettings, StagingPlace};
-use super::staging::Staging;
+use super::settings::HostSettings;
 use super::tree::Tree;
-use super::words::{synced, warn_of_specials};
 
 /// The strategy `copy`.
 pub(super) struct StagedCopy {
-    staging: Staging,
-    pushed: Pushed,
-    rules: Rules,
-    /// The workspace as a path of the Vfs.
-    workspace: VfsPath,
+    staged: StagedTree,
     /// The workspace's folder, where it has one.
     folder: Option<PathBuf>,
 }
@@ -34,40 +27,10 @@ impl StagedCopy {
         if let Some(why) = &settings.no_copy {
             return Err(VmError::Config(why.clone()));
         }
-        let staging = Staging::open(&settings.staging).map_err(|source| staging_error(settings, source))?;
-        let rules = settings.rules()?;
-        let start = Instant::now();
-        let cancel = cx.cancel;
-        let tree = vfs.workspace().under(&staging.tree());
-        let pushed = workspace::push(vfs, &tree, &staging.index(), &rules, &|| cancel.is_raised())?;
-        let report = &pushed.report;
-        warn_of_specials(cx, &report.specials, "are not carried: the tools do not see them");
-        synced(cx, Direction::Push, [report.files, report.bytes, report.deleted], start);
         Ok(Self {
-            staging,
-            pushed,
-            rules,
-            workspace: vfs.workspace(),
+            staged: StagedTree::new(&settings.staging, settings.rules()?, vfs, cx)?,
             folder: vfs.base().map(|(_, folder)| folder.to_path_buf()),
         })
-    }
-
-    fn tree(&self) -> PathBuf {
-        self.workspace.under(&self.staging.tree())
-    }
-
-    /// Makes `to` equal to `from`: both are trees of the staging.
-    fn carry(&self, from: &Path, to: &Path, index: &Path, cx: &Context) -> Result<(), VmError> {
-        let from = Vfs::from_dir(from).map_err(SyncError::from)?;
-        let cancel = cx.cancel;
-        workspace::push(&from, to, index, &self.rules, &|| cancel.is_raised())?;
-        Ok(())
-    }
-}
-
-impl Drop for StagedCopy {
-    fn drop(&mut self) {
-        self.staging.forget_saved();
     }
 }
 
@@ -78,10 +41,14 @@ impl Tree for StagedCopy {
 
     fn mounts(&self) -> Vec<MountStep> {
         let bind = |folder: &PathBuf| MountStep::Bind {
-            from: self.tree(),
+            from: self.staged.folder(),
             onto: folder.clone(),
         };
         self.folder.iter().map(bind).collect()
+    }
+
+    fn writable(&self) -> Vec<PathBuf> {
+        vec![self.folder.clone().unwrap_or_else(|| self.staged.tree().to_path_buf())]
     }
 
     fn needs_mounts(&self) -> bool {
@@ -93,66 +60,29 @@ impl Tree for StagedCopy {
     }
 
     fn lock(&self) -> io::Result<Option<OwnedFd>> {
-        self.staging.lock()
+        self.staged.lock()
     }
 
     fn places(&self, keeper: &Keeper) -> (Places, Places) {
-        let real = Places::below(&self.staging.tree());
+        let real = Places::below(self.staged.tree());
         let seen = match &self.folder {
-            Some(folder) if keeper.isolation().mount => real.clone().with_workspace(self.workspace.clone(), folder),
+            Some(folder) if keeper.isolation().mount => {
+                real.clone().with_workspace(self.staged.workspace().clone(), folder)
+            }
             _ => real.clone(),
         };
         (seen, real)
     }
 
     fn checkpoint(&mut self, cx: &mut Context) -> Result<bool, VmError> {
-        let [saved, index, _] = self.staging.saved();
-        self.carry(&self.tree(), &saved, &index, cx)?;
-        Ok(true)
+        self.staged.checkpoint(cx).map(|()| true)
     }
 
     fn roll_back(&mut self, cx: &mut Context) -> Result<(), VmError> {
-        let [saved, _, index] = self.staging.saved();
-        self.carry(&saved, &self.tree(), &index, cx)
+        self.staged.roll_back(cx)
     }
 
     fn collect(&mut self, vfs: &mut Vfs, cx: &mut Context) -> Result<Baseline, VmError> {
-        let start = Instant::now();
-        let cancel = cx.cancel;
-        let lease = self.staging.lease();
-        let pulled = workspace::pull(&self.pushed, &self.rules, vfs, Some(&lease), &|| cancel.is_raised())?;
-        let report = &pulled.report;
-        warn_of_specials(cx, &report.specials, "are not brought back");
-        synced(cx, Direction::Pull, [report.files, report.bytes, report.deleted], start);
-        Ok(pulled.baseline)
-    }
-}
-
-fn staging_error(settings: &HostSettings, source: io::Error) -> VmError {
-    let StagingPlace::Fixed(folder) = &settings.staging else {
-        return VmError::Sync(make_error(Path::new("a temporary folder"), source));
-    };
-    match source.kind() {
-        io::ErrorKind::WouldBlock => VmError::Lost {
-            message: format!("another session holds the staged copy `{}`", folder.display()),
-            source: None,
-        },
-        io::ErrorKind::PermissionDenied => VmError::Sync(SyncError::Io {
-            action: "use",
-            path: folder.clone(),
-            source: io::Error::other(format!(
-                "{source}: it belongs to another user, who has run devshell with this cache folder; remove it as that \
-                 user, or set XDG_CACHE_HOME"
-            )),
-        }),
-        _ => VmError::Sync(make_error(folder, source)),
-    }
-}
-
-fn make_error(path: &Path, source: io::Error) -> SyncError {
-    SyncError::Io {
-        action: "make",
-        path: path.to_path_buf(),
-        source,
+        self.staged.collect(vfs, cx)
     }
 }

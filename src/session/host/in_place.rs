@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 
 use crate::process::{Keeper, MountStep};
 use crate::session::{Context, VmError};
@@ -13,6 +14,7 @@ use super::tree::Tree;
 
 /// The strategy `in_place`.
 pub(super) struct InPlace {
+    folder: PathBuf,
     places: Places,
 }
 
@@ -30,6 +32,7 @@ impl InPlace {
             ));
         }
         Ok(Self {
+            folder: folder.to_path_buf(),
             places: Places::below(folder).with_workspace(workspace.clone(), folder),
         })
     }
@@ -42,6 +45,10 @@ impl Tree for InPlace {
 
     fn mounts(&self) -> Vec<MountStep> {
         Vec::new()
+    }
+
+    fn writable(&self) -> Vec<PathBuf> {
+        vec![self.folder.clone()]
     }
 
     fn needs_mounts(&self) -> bool {

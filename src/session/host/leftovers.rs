@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use walkdir::WalkDir;
 
 use super::run_folder::{self, DeadRun};
-use super::staging::remove_folder;
 use super::view_place::ViewPlace;
+use crate::session::staging::remove_folder;
 
 /// The file that says whose part of the cache folder something is.
 const WORKSPACE: &str = "workspace";

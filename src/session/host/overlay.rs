@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use crate::event::Direction;
 use crate::process::{Keeper, MountStep};
+use crate::session::words::{listed, synced, warn_of_specials};
 use crate::session::{Context, VmError};
 use crate::sys::fs;
 use crate::vfs::{Vfs, VfsPath};
@@ -20,7 +21,6 @@ use super::places::Places;
 use super::run_folder::RunFolder;
 use super::settings::HostSettings;
 use super::tree::Tree;
-use super::words::{listed, synced, warn_of_specials};
 
 /// The strategy `overlay`.
 pub(super) struct Overlay {
@@ -173,6 +173,10 @@ impl Tree for Overlay {
             onto: folder.clone(),
         });
         std::iter::once(overlay).chain(through).collect()
+    }
+
+    fn writable(&self) -> Vec<PathBuf> {
+        vec![self.folder.clone()]
     }
 
     fn needs_mounts(&self) -> bool {

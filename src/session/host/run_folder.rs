@@ -7,7 +7,8 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use super::owner::Owner;
-use super::staging::remove_folder;
+use crate::session::staging::remove_folder;
+
 use super::view_place::ViewPlace;
 
 /// What the names of runs' folders begin with.

@@ -2,17 +2,20 @@
 
 use std::io;
 use std::os::fd::AsFd as _;
+use std::path::PathBuf;
 use std::sync::mpsc::SyncSender;
 
 use crate::plan::{Require, Strategy};
 use crate::process::{
-    Isolation, Keeper, KeeperError, KeeperSpec, Message, Namespaces, Running, SpawnRequest, ToolCommand,
+    Isolation, Keeper, KeeperError, KeeperSpec, Message, Namespaces, PrivateFolders, Running, SpawnRequest, ToolCommand,
 };
 use crate::session::{Context, Readiness, Session, VmError};
+use crate::sys::fs;
 use crate::vfs::{Vfs, VfsPath};
 use crate::workspace::Baseline;
 
 use super::copy::StagedCopy;
+use super::denials::{self, Shut};
 use super::hints;
 use super::in_place::InPlace;
 use super::leftovers::note_workspace;
@@ -39,6 +42,23 @@ struct Place {
     seen: Places,
     /// Where devshell finds the same thing.
     real: Places,
+}
+
+/// What a keeper is to take over from the one before it.
+struct Before {
+    /// The tools' folders for temporary files.
+    private: PrivateFolders,
+    /// Whether a PID namespace is to be tried: what could not be had once is not tried again.
+    pid: bool,
+}
+
+impl Default for Before {
+    fn default() -> Self {
+        Self {
+            private: PrivateFolders::default(),
+            pid: true,
+        }
+    }
 }
 
 /// A tree with a keeper in which tools can be started, and why it is not the best there is.
@@ -68,26 +88,20 @@ impl HostSandboxSession {
 
     fn begin_as_asked(&self, vfs: &Vfs, cx: &mut Context) -> Result<Begun, VmError> {
         match self.settings.strategy {
-            Strategy::InPlace => begin(Box::new(InPlace::new(vfs)?), cx),
-            Strategy::Copy => begin(Box::new(StagedCopy::new(&self.settings, vfs, cx)?), cx),
+            Strategy::InPlace => self.begin(Box::new(InPlace::new(vfs)?), cx),
+            Strategy::Copy => self.copy(vfs, cx),
             Strategy::Overlay => self.overlay(vfs, cx).map_err(|refused| match refused {
                 NoOverlay::Failed(error) => error,
-                NoOverlay::Unfit(why) => VmError::Sandbox {
-                    message: format!(
-                        "vm.host.strategy is `overlay`, and there can be none: {why}. `auto` takes a copy then"
-                    ),
-                    source: None,
-                },
+                NoOverlay::Unfit(why) => VmError::NoOverlay { why },
             }),
             Strategy::Auto => match self.overlay(vfs, cx) {
                 Ok(begun) => Ok(begun),
                 Err(NoOverlay::Failed(error)) => Err(error),
                 Err(NoOverlay::Unfit(why)) => {
-                    let copy = StagedCopy::new(&self.settings, vfs, cx).map_err(|error| match error {
+                    let mut begun = self.copy(vfs, cx).map_err(|error| match error {
                         VmError::Config(text) => VmError::Config(format!("{text}; and no overlay: {why}")),
                         error => error,
                     })?;
-                    let mut begun = begin(Box::new(copy), cx)?;
                     begun.less.insert(0, format!("no overlay: {why}"));
                     Ok(begun)
                 }
@@ -97,8 +111,101 @@ impl HostSandboxSession {
 
     fn overlay(&self, vfs: &Vfs, cx: &mut Context) -> Result<Begun, NoOverlay> {
         let tree = Box::new(Overlay::new(&self.settings, vfs, cx)?);
-        let (place, less) = start(tree.as_ref(), cx).map_err(|error| NoOverlay::Unfit(error.in_full()))?;
+        let started = self.start(tree.as_ref(), cx, Before::default());
+        let (place, less) = started.map_err(|error| NoOverlay::Unfit(error.in_full()))?;
         Ok(Begun { tree, place, less })
+    }
+
+    fn copy(&self, vfs: &Vfs, cx: &mut Context) -> Result<Begun, VmError> {
+        if self.settings.shuts_off().is_some() {
+            // A copy may take long: what cannot be shut off is to be known before it is made.
+            let spec = self.spec(Vec::new(), Before::default());
+            Keeper::start_best(&spec).map_err(|error| self.no_keeper(error))?;
+        }
+        self.begin(Box::new(StagedCopy::new(&self.settings, vfs, cx)?), cx)
+    }
+
+    /// Starts a keeper for a tree that can do without mounts.
+    fn begin(&self, tree: Box<dyn Tree>, cx: &Context) -> Result<Begun, VmError> {
+        let started = self.start(tree.as_ref(), cx, Before::default());
+        let (place, less) = started.map_err(|error| self.no_keeper(error))?;
+        Ok(Begun { tree, place, less })
+    }
+
+    fn start(&self, tree: &dyn Tree, cx: &Context, before: Before) -> Result<(Place, Vec<String>), KeeperError> {
+        let mounts = tree.mounts();
+        let held = || -> io::Result<_> {
+            // Until the last tool has ended, nobody else may have the workspace or the tree.
+            let mut keep = Vec::new();
+            if let Some(lock) = cx.lock {
+                keep.push(lock.as_fd().try_clone_to_owned()?);
+            }
+            keep.extend(tree.lock()?);
+            Ok(keep)
+        };
+        let mut spec = self.spec(tree.writable(), before);
+        spec.namespaces.mount = !mounts.is_empty();
+        spec.needs_mounts = tree.needs_mounts();
+        spec.mounts = mounts;
+        spec.keep = held().map_err(KeeperError::Resources)?;
+        let (keeper, less) = Keeper::start_best(&spec)?;
+        let (seen, real) = tree.places(&keeper);
+        Ok((Place { keeper, seen, real }, less))
+    }
+
+    /// What every keeper of this session is to be; `tree` is where the tools write.
+    fn spec(&self, tree: Vec<PathBuf>, before: Before) -> KeeperSpec {
+        KeeperSpec {
+            namespaces: Namespaces {
+                mount: false,
+                pid: before.pid,
+            },
+            loopback_only: !self.settings.network,
+            read_only: self
+                .settings
+                .outside
+                .as_ref()
+                .map(|outside| outside.spec(tree, before.private)),
+            ..KeeperSpec::default()
+        }
+    }
+
+    /// The level of isolation that holds.
+    fn level(&self, isolation: Isolation, tree: &dyn Tree) -> Require {
+        match (isolation.processes, isolation.mount && tree.is_private()) {
+            // A tool that can trace the caller's other processes writes by their hands.
+            (true, true) if self.settings.outside.is_some() && isolation.pid => Require::Full,
+            (true, true) => Require::View,
+            (true, false) => Require::Processes,
+            (false, _) => Require::None,
+        }
+    }
+
+    fn no_keeper(&self, error: KeeperError) -> VmError {
+        let message = match self.settings.shuts_off() {
+            Some(asked) if matches!(error, KeeperError::Setup { .. }) => {
+                format!("{asked} cannot be had here, so nothing was run")
+            }
+            _ => "the process that keeps the tools could not be started".to_owned(),
+        };
+        VmError::Sandbox {
+            message,
+            source: Some(io::Error::other(error)),
+        }
+    }
+
+    /// Refuses what cannot be reached, however the run goes on.
+    fn check_full(&self) -> Result<(), VmError> {
+        if self.settings.require < Require::Full {
+            return Ok(());
+        }
+        Err(VmError::Sandbox {
+            message:
+                "sandbox.require is `full`, and sandbox.host is `rw`, so that tools may write outside the workspace: \
+                      set sandbox.host = \"ro\""
+                    .to_owned(),
+            source: None,
+        })
     }
 
     /// Refuses less isolation than was asked for.
@@ -123,70 +230,40 @@ impl HostSandboxSession {
         cx: &mut Context,
         act: impl FnOnce(&mut dyn Tree, &mut Context) -> Result<T, VmError>,
     ) -> Result<T, VmError> {
-        let (Some(place), Some(tree)) = (self.place.take(), &mut self.tree) else {
+        let (Some(mut place), Some(tree)) = (self.place.take(), &mut self.tree) else {
             return Err(not_ready());
         };
-        let before = level(place.keeper.isolation(), tree.as_ref());
+        let reached = place.keeper.isolation();
+        // The tools after this one find what those before it left in their /tmp.
+        let before = Before {
+            private: place.keeper.take_private(),
+            pid: reached.pid,
+        };
         drop(place);
         let done = act(tree.as_mut(), cx)?;
-        let (place, less) = start(tree.as_ref(), cx).map_err(no_keeper)?;
-        let now = level(place.keeper.isolation(), tree.as_ref());
+        let Some(tree) = self.tree.as_deref() else {
+            return Err(not_ready());
+        };
+        let (place, less) = self.start(tree, cx, before).map_err(|error| self.no_keeper(error))?;
+        let now = self.level(place.keeper.isolation(), tree);
+        let less_than_before = now < self.level(reached, tree);
         self.place = Some(place);
-        if now < before {
+        if less_than_before {
             self.check_level(now, Some(&less.join("; ")))?;
         }
         Ok(done)
     }
 }
 
-/// Starts a keeper for a tree that can do without mounts.
-fn begin(tree: Box<dyn Tree>, cx: &Context) -> Result<Begun, VmError> {
-    let (place, less) = start(tree.as_ref(), cx).map_err(no_keeper)?;
-    Ok(Begun { tree, place, less })
-}
-
-fn start(tree: &dyn Tree, cx: &Context) -> Result<(Place, Vec<String>), KeeperError> {
-    let mounts = tree.mounts();
-    let held = || -> io::Result<_> {
-        // Until the last tool has ended, nobody else may have the workspace or the tree.
-        let mut keep = Vec::new();
-        if let Some(lock) = cx.lock {
-            keep.push(lock.as_fd().try_clone_to_owned()?);
-        }
-        keep.extend(tree.lock()?);
-        Ok(keep)
-    };
-    let spec = KeeperSpec {
-        namespaces: Namespaces {
-            mount: !mounts.is_empty(),
-            pid: true,
-        },
-        needs_mounts: tree.needs_mounts(),
-        mounts,
-        keep: held().map_err(KeeperError::Resources)?,
-    };
-    let (keeper, less) = Keeper::start_best(&spec)?;
-    let (seen, real) = tree.places(&keeper);
-    Ok((Place { keeper, seen, real }, less))
-}
-
-/// The level of isolation that holds.
-fn level(isolation: Isolation, tree: &dyn Tree) -> Require {
-    match (isolation.processes, isolation.mount && tree.is_private()) {
-        (true, true) => Require::View,
-        (true, false) => Require::Processes,
-        (false, _) => Require::None,
-    }
-}
-
 impl Session for HostSandboxSession {
     fn ensure_ready(&mut self, vfs: &Vfs, _: &VfsPath, cx: &mut Context) -> Result<Readiness, VmError> {
-        if self.settings.require == Require::Full {
-            return Err(VmError::not_yet("sandbox.require = \"full\""));
+        match &self.settings.outside {
+            Some(outside) => outside.warn_of_missing(cx.emitter),
+            None => self.check_full()?,
         }
         let Begun { tree, place, less } = self.begin_as_asked(vfs, cx)?;
         let isolation = place.keeper.isolation();
-        let level = level(isolation, tree.as_ref());
+        let level = self.level(isolation, tree.as_ref());
         let why = (!less.is_empty()).then(|| less.join("; "));
         self.check_level(level, why.as_deref())?;
         self.git_looks_above = isolation.mount
@@ -249,8 +326,22 @@ impl Session for HostSandboxSession {
 
     fn explain(&self, stderr: &[u8]) -> Option<String> {
         let (place, tree) = (self.place.as_ref()?, self.tree.as_ref()?);
-        let overlay = tree.strategy() == "overlay";
-        overlay.then(|| hints::explain(stderr, place.keeper.isolation().user))?
+        let user = place.keeper.isolation().user;
+        let shut = Shut {
+            network: !self.settings.network,
+            outside: self.settings.outside.as_ref(),
+            tree: &tree.writable(),
+            root: fs::caller().0 == 0,
+            user,
+        };
+        let denied = denials::explain(stderr, &shut);
+        let limit = (tree.strategy() == "overlay")
+            .then(|| hints::explain(stderr, user))
+            .flatten();
+        match (denied, limit) {
+            (Some(denied), Some(limit)) => Some(format!("{denied}; {limit}")),
+            (denied, limit) => denied.or(limit),
+        }
     }
 
     fn checkpoint(&mut self, cx: &mut Context) -> Result<bool, VmError> {
@@ -281,12 +372,5 @@ fn not_ready() -> VmError {
     VmError::Lost {
         message: "the session is not ready".to_owned(),
         source: None,
-    }
-}
-
-fn no_keeper(error: KeeperError) -> VmError {
-    VmError::Sandbox {
-        message: "the process that keeps the tools could not be started".to_owned(),
-        source: Some(io::Error::other(error)),
     }
 }

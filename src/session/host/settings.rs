@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use tempfile::env as temporary;
 
-use crate::plan::{HostPlan, Plan, Require, Strategy};
-use crate::session::VmError;
+use crate::plan::{HostAccess, HostPlan, Plan, Require, Strategy};
+use crate::session::{StagingPlace, VmError};
 use crate::workspace::Rules;
 
+use super::outside::Outside;
 use super::view_place::ViewPlace;
 
 /// Settings of a host session.
@@ -18,6 +19,10 @@ pub struct HostSettings {
     pub strategy: Strategy,
     /// The isolation below which no tool is started.
     pub require: Require,
+    /// Whether tools have the network, not only the loopback.
+    pub network: bool,
+    /// What tools may write outside the workspace; `None`: what the caller may.
+    pub outside: Option<Outside>,
     /// The workspace's part of the cache folder, where it has one.
     pub cache: Option<PathBuf>,
     /// Where the copy lies.
@@ -38,15 +43,6 @@ pub struct HostSettings {
     pub exec_timeout: Option<Duration>,
 }
 
-/// Where a staged copy lies.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum StagingPlace {
-    /// In this folder, for the next run too; only what changed is carried then.
-    Fixed(PathBuf),
-    /// In a temporary folder that goes with the last reference to its contents.
-    Temporary,
-}
-
 /// The name of the overlays of a workspace, by its key.
 #[must_use]
 pub fn view_name(key: &str) -> String {
@@ -61,6 +57,12 @@ impl HostSettings {
         Self {
             strategy: host.strategy,
             require: host.require,
+            network: host.network,
+            outside: (host.host == HostAccess::ReadOnly).then(|| Outside {
+                writable: host.writable.clone(),
+                passed: host.passed.clone(),
+                temporary: host.temporary.clone(),
+            }),
             cache: Some(places.cache.clone()),
             staging: StagingPlace::Fixed(places.cache.join("copy")),
             view_places: ViewPlace::all(&places.cache, &places.staging, &plan.workspace, &places.key),
@@ -74,6 +76,14 @@ impl HostSettings {
         }
     }
 
+    /// The keys by which something is shut off that is never left open instead, in words.
+    pub(super) fn shuts_off(&self) -> Option<String> {
+        let network = (!self.network).then_some("sandbox.network = false");
+        let outside = self.outside.is_some().then_some("sandbox.host = \"ro\"");
+        let asked: Vec<&str> = [network, outside].into_iter().flatten().collect();
+        (!asked.is_empty()).then(|| asked.join(" with "))
+    }
+
     pub(super) fn rules(&self) -> Result<Rules, VmError> {
         Rules::new(&self.ignore, &self.cache_dirs).map_err(|error| VmError::Config(error.to_string()))
     }
@@ -84,6 +94,8 @@ impl Default for HostSettings {
         Self {
             strategy: Strategy::Auto,
             require: Require::None,
+            network: true,
+            outside: None,
             cache: None,
             staging: StagingPlace::Temporary,
             view_places: vec![ViewPlace::shared(temporary::temp_dir())],

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 
 use crate::process::{Keeper, MountStep};
 use crate::session::{Context, VmError};
@@ -18,6 +19,9 @@ pub(super) trait Tree {
 
     /// What the keeper is to mount, as the tree is now.
     fn mounts(&self) -> Vec<MountStep>;
+
+    /// Where the tools write it, as they see it.
+    fn writable(&self) -> Vec<PathBuf>;
 
     /// Whether the tools cannot work on it without these mounts.
     fn needs_mounts(&self) -> bool;

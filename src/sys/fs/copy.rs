@@ -65,6 +65,13 @@ pub(crate) fn copy_contents(
     read_write(from, to, size, cancel)
 }
 
+/// Gives the empty file `to` the content of `from` by sharing its blocks, or says why that cannot be.
+#[cfg(target_os = "linux")]
+pub(crate) fn reflink(from: &OwnedFd, to: &OwnedFd) -> io::Result<()> {
+    before_change();
+    Ok(rustix::fs::ioctl_ficlone(to, from)?)
+}
+
 /// Copies the parts that hold data and leaves the holes between them.
 #[cfg(target_os = "linux")]
 fn copy_extents(

@@ -1,19 +1,23 @@
 //! The keeper's own life, from the clone to its end. Nothing here allocates.
 #![allow(unsafe_code)]
 
+use std::ffi::{CStr, c_char};
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
+use std::ptr::NonNull;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendFlags, recvmsg, sendmsg,
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
+    recvmsg, sendmsg,
 };
 use rustix::process::{Pid, Signal, WaitOptions, wait};
 
 use super::Setup;
+use super::outside::{Outside, PRIVATE};
 use super::processes::{self, Reach};
 use super::setup;
 use super::tool::{Launcher, Refusal};
@@ -32,9 +36,10 @@ const KILL_AGAIN: Duration = Duration::from_millis(10);
 /// fires when the *thread* that cloned ends.
 pub(super) fn main(setup: &Setup, socket: BorrowedFd) -> ! {
     let _guard = NoReturn;
-    setup::close_inherited(socket, &setup.keep);
+    setup::close_inherited(socket, &setup.keep, setup.outside.is_some());
     signals::drop_handlers();
     let _ = rustix::thread::set_name(c"devshell-keeper");
+    forget_environment();
     // A session of its own keeps the terminal's Ctrl-C away.
     let _ = rustix::process::setsid();
     if !matches!(next_request(socket), Some((Request::Go, _))) {
@@ -45,7 +50,7 @@ pub(super) fn main(setup: &Setup, socket: BorrowedFd) -> ! {
         Ok(mut keeper) => {
             record.start(READY);
             record.number(u32::from(keeper.reach != Reach::Group));
-            reply(socket, &record);
+            reply_with(socket, &record, setup.outside.as_ref());
             keeper.serve();
             keeper.end_all();
             exit(0)
@@ -57,6 +62,23 @@ pub(super) fn main(setup: &Setup, socket: BorrowedFd) -> ! {
             record.number(u32::try_from(index).unwrap_or(NONE));
             reply(socket, &record);
             exit(1)
+        }
+    }
+}
+
+/// Overwrites this process's copy of devshell's environment, which its tools can read as
+/// `/proc/1/environ`: it may hold what not all of them are to get.
+fn forget_environment() {
+    unsafe extern "C" {
+        static environ: *const *mut c_char;
+    }
+    // SAFETY: the list that execve(2) made of devshell's environment, which ends with a null
+    // pointer, or none. This process has one thread, reads no variable, and its memory is a copy.
+    unsafe {
+        let mut variable = environ;
+        while let Some(text) = variable.as_ref().and_then(|text| NonNull::new(*text)) {
+            text.write_bytes(0, CStr::from_ptr(text.as_ptr()).count_bytes());
+            variable = variable.add(1);
         }
     }
 }
@@ -338,7 +360,24 @@ fn next_request(socket: BorrowedFd) -> Option<(Request, [Option<OwnedFd>; 4])> {
 }
 
 fn reply(socket: BorrowedFd, record: &Record) {
-    let mut control = SendAncillaryBuffer::new(&mut []);
+    reply_with(socket, record, None);
+}
+
+/// With the file systems that a later keeper is to have, too.
+fn reply_with(socket: BorrowedFd, record: &Record, outside: Option<&Outside>) {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(PRIVATE))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    let mut descriptors = [socket; PRIVATE];
+    let mut count = 0;
+    for (slot, again) in descriptors.iter_mut().zip(outside.into_iter().flat_map(Outside::again)) {
+        *slot = again;
+        count += 1;
+    }
+    let descriptors = descriptors.get(..count).unwrap_or(&[]);
+    if !descriptors.is_empty() {
+        // There is room for as many as there can be.
+        control.push(SendAncillaryMessage::ScmRights(descriptors));
+    }
     // When it cannot be sent, devshell is gone, and the next receive says so.
     let _ = rustix::io::retry_on_intr(|| {
         sendmsg(

@@ -13,8 +13,9 @@ use rustix::io::Errno;
 use crate::sys::signals::last_errno;
 
 const WORD: usize = size_of::<usize>();
-/// Numbers of candidates, arguments and variables; offset of the working folder.
-const HEADER: usize = 4;
+/// Numbers of candidates, arguments and variables; offsets of the working folder and of the way
+/// below it.
+const HEADER: usize = 5;
 
 /// A command on devshell's side.
 pub(crate) struct Command<'a> {
@@ -23,6 +24,8 @@ pub(crate) struct Command<'a> {
     pub(crate) argv: &'a [CString],
     pub(crate) env: &'a [CString],
     pub(crate) cwd: &'a CStr,
+    /// From there on to the working folder itself, without leaving `cwd` by any link; may be empty.
+    pub(crate) below: &'a CStr,
 }
 
 impl Command<'_> {
@@ -44,6 +47,7 @@ impl Command<'_> {
             strings.extend_from_slice(text.to_bytes_with_nul());
         };
         add(&mut head, self.cwd);
+        add(&mut head, self.below);
         for text in self.candidates {
             add(&mut head, text);
         }
@@ -121,7 +125,7 @@ impl Mapped {
         }
         let base = self.base.as_ptr() as usize;
         for offset in head
-            .get_mut(HEADER - 1..words(candidates, argv, env))?
+            .get_mut(HEADER - 2..words(candidates, argv, env))?
             .iter_mut()
             .filter(|offset| **offset != 0)
         {
@@ -141,7 +145,12 @@ impl Mapped {
 
     pub(super) fn cwd(&self) -> *const c_char {
         // SAFETY: a word of the tables.
-        unsafe { *self.word(HEADER - 1) }
+        unsafe { *self.word(HEADER - 2) }
+    }
+
+    pub(super) fn below(&self) -> &CStr {
+        // SAFETY: as in `candidate`.
+        unsafe { CStr::from_ptr(*self.word(HEADER - 1)) }
     }
 
     pub(super) fn candidates(&self) -> usize {
@@ -210,6 +219,7 @@ mod tests {
             argv: &argv,
             env: &env,
             cwd: c"/tmp",
+            below: c"x/y",
         };
         let (memory, length) = command.share().unwrap();
         let mapped = Mapped::new(memory.as_fd(), length).unwrap();
@@ -229,6 +239,7 @@ mod tests {
             argv: &argv,
             env: &[],
             cwd: c"/",
+            below: c"x/y",
         }
         .encode();
         block[HEADER * WORD..(HEADER + 1) * WORD].copy_from_slice(&100_000_usize.to_ne_bytes());

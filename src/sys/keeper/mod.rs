@@ -2,11 +2,12 @@
 //!
 //! It is cloned from devshell without an exec, which costs a fraction of one. devshell may have
 //! many threads, so the locks of the allocator (and of everything else) may be held for ever in
-//! the clone: what runs in it ([`child`], [`setup`], [`tool`], [`processes`]) never allocates.
+//! the clone: what runs in it ([`child`], [`setup`], [`outside`], [`tool`], [`processes`]) never allocates.
 #![allow(unsafe_code)]
 
 mod child;
 mod command;
+mod outside;
 mod processes;
 mod setup;
 mod text;
@@ -22,8 +23,8 @@ use rustix::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 use rustix::io::Errno;
 use rustix::mount::MountFlags;
 use rustix::net::{
-    AddressFamily, RecvAncillaryBuffer, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags,
-    SocketType, recvmsg, sendmsg, socketpair,
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
+    SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
 };
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 use rustix::thread::CapabilitySet;
@@ -31,6 +32,7 @@ use rustix::thread::CapabilitySet;
 use super::signals::{AllBlocked, last_errno};
 
 pub(crate) use command::Command;
+pub(crate) use outside::{Kept, Made, Outside, PRIVATE, PRIVATE_NAME, Private};
 pub(crate) use setup::Source;
 pub use wire::SetupStage;
 pub(crate) use wire::{LaunchFailure, LaunchStage, RECORD, Reply, Request};
@@ -44,8 +46,12 @@ pub(crate) struct Setup {
     pub(crate) mount: bool,
     /// A PID namespace with its own /proc; needs `mount`.
     pub(crate) pid: bool,
+    /// A network namespace with nothing but the loopback.
+    pub(crate) loopback_only: bool,
     /// Mounts in their order.
     pub(crate) steps: Vec<Step>,
+    /// Set: everything outside the workspace is read-only, and there is an IPC namespace; needs `mount`.
+    pub(crate) outside: Option<Outside>,
     /// Descriptors that stay open in the keeper (not in tools) although they are close-on-exec.
     pub(crate) keep: Vec<RawFd>,
 }
@@ -79,6 +85,8 @@ pub(crate) struct Started {
     pub(crate) user: bool,
     /// Whether it finds all that its tools start.
     pub(crate) tracks: bool,
+    /// What it has in [`Outside::private`], in that order, for a keeper that is to have the same.
+    pub(crate) private: Vec<OwnedFd>,
 }
 
 /// Why there is no keeper.
@@ -99,13 +107,15 @@ pub(crate) fn may_mount() -> bool {
 
 /// Makes a keeper: without a user namespace where the caller may mount, else with one.
 pub(crate) fn start(setup: &Setup) -> Result<Started, SetupFailure> {
-    if !setup.mount && !setup.pid {
+    if !setup.mount && !setup.pid && !setup.loopback_only {
         return clone(setup, false);
     }
     if may_mount() {
         match clone(setup, false) {
-            // A seccomp filter or a security module may say no all the same.
-            Err(failure) if failure.stage == SetupStage::Clone && is_denied(&failure.source) => {}
+            // A seccomp filter or a security module may say no all the same, and who may mount
+            // need not be allowed to set up a network.
+            Err(failure)
+                if matches!(failure.stage, SetupStage::Clone | SetupStage::Network) && is_denied(&failure.source) => {}
             result => return result,
         }
     }
@@ -139,7 +149,8 @@ fn clone(setup: &Setup, user: bool) -> Result<Started, SetupFailure> {
     }
     send(ours.as_fd(), Request::Go, &[]).map_err(|error| failure(SetupStage::Keeper, 0, error))?;
     let mut buffer = [0; RECORD];
-    let length = receive_in_time(ours.as_fd(), &mut buffer).map_err(|error| failure(SetupStage::Keeper, 0, error))?;
+    let (length, private) =
+        receive_in_time(ours.as_fd(), &mut buffer).map_err(|error| failure(SetupStage::Keeper, 0, error))?;
     match Reply::decode(&buffer[..length]) {
         Some(Reply::Ready { tracks }) => {
             unfinished.0 = None;
@@ -148,6 +159,7 @@ fn clone(setup: &Setup, user: bool) -> Result<Started, SetupFailure> {
                 socket: ours,
                 user,
                 tracks,
+                private,
             })
         }
         Some(Reply::SetupFailed { stage, errno, index }) => Err(failure(stage, index, Errno::from_raw_os_error(errno))),
@@ -172,6 +184,8 @@ fn clone_process(setup: &Setup, user: bool, socket: BorrowedFd) -> rustix::io::R
         (setup.mount || setup.pid, libc::CLONE_NEWNS),
         (setup.pid, libc::CLONE_NEWPID),
         (user, libc::CLONE_NEWUSER),
+        (setup.loopback_only, libc::CLONE_NEWNET),
+        (setup.outside.is_some(), libc::CLONE_NEWIPC),
     ] {
         if wanted {
             flags |= flag;
@@ -242,14 +256,31 @@ pub(crate) fn receive(socket: BorrowedFd, buffer: &mut [u8]) -> rustix::io::Resu
     }
 }
 
-fn receive_in_time(socket: BorrowedFd, buffer: &mut [u8]) -> rustix::io::Result<usize> {
+/// Waits for the first record, with what comes along.
+fn receive_in_time(socket: BorrowedFd, buffer: &mut [u8]) -> rustix::io::Result<(usize, Vec<OwnedFd>)> {
     let limit = Timespec {
         tv_sec: SETUP_SECONDS,
         tv_nsec: 0,
     };
     let mut watched = [PollFd::from_borrowed_fd(socket, PollFlags::IN)];
-    match rustix::io::retry_on_intr(|| poll(&mut watched, Some(&limit)))? {
-        0 => Err(Errno::TIMEDOUT),
-        _ => receive(socket, buffer),
+    if rustix::io::retry_on_intr(|| poll(&mut watched, Some(&limit)))? == 0 {
+        return Err(Errno::TIMEDOUT);
     }
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(PRIVATE))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let length = rustix::io::retry_on_intr(|| {
+        recvmsg(
+            socket,
+            &mut [IoSliceMut::new(buffer)],
+            &mut control,
+            RecvFlags::CMSG_CLOEXEC,
+        )
+    })?
+    .bytes;
+    let descriptors = control.drain().filter_map(|message| match message {
+        RecvAncillaryMessage::ScmRights(received) => Some(received),
+        _ => None,
+    });
+    let descriptors = descriptors.flatten().collect();
+    Ok((length, descriptors))
 }

@@ -5,11 +5,12 @@ use std::ffi::{CStr, c_int, c_void};
 use std::ptr::NonNull;
 
 use rustix::fd::{AsRawFd, BorrowedFd, RawFd};
-use rustix::fs::{CWD, FileType, Mode, OFlags, StatVfsMountFlags};
+use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, StatVfsMountFlags};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitOptions, waitpid};
 
 use super::command::Mapped;
+use super::text::Text;
 use super::wire::{LaunchStage, NONE, Record};
 use crate::sys::signals::{last_errno, unblock_all};
 
@@ -169,6 +170,9 @@ impl Start<'_> {
         if let Err(errno) = rustix::process::chdir(unsafe { CStr::from_ptr(self.command.cwd()) }) {
             return Refusal::new(LaunchStage::Chdir, errno);
         }
+        if let Err(errno) = descend(self.command.below()) {
+            return Refusal::new(LaunchStage::Chdir, errno);
+        }
         unblock_all();
         self.execute_first()
     }
@@ -252,6 +256,44 @@ impl Start<'_> {
         }
         last_errno()
     }
+}
+
+/// Goes to a folder below the working folder. Links are followed as long as they do not lead out of it.
+fn descend(below: &CStr) -> Result<(), Errno> {
+    if below.is_empty() {
+        return Ok(());
+    }
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
+    let mut tries = 0;
+    let folder = loop {
+        match rustix::fs::openat2(CWD, below, flags, Mode::empty(), resolve) {
+            // Something was renamed meanwhile, and the kernel could not be sure.
+            Err(Errno::AGAIN) if tries < 128 => tries += 1,
+            Err(Errno::NOSYS | Errno::PERM) => return descend_by_components(below),
+            folder => break folder?,
+        }
+    };
+    rustix::process::fchdir(folder)
+}
+
+/// Where there is no openat2(2): then no link is followed at all.
+fn descend_by_components(below: &CStr) -> Result<(), Errno> {
+    for part in below.to_bytes().split(|&byte| byte == b'/') {
+        match part {
+            b"" | b"." => continue,
+            b".." => return Err(Errno::XDEV),
+            _ => {}
+        }
+        let name = Text::<256>::new(part);
+        if !name.is_whole() {
+            return Err(Errno::NAMETOOLONG);
+        }
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let folder = rustix::fs::openat(CWD, name.as_c_str(), flags, Mode::empty())?;
+        rustix::process::fchdir(folder)?;
+    }
+    Ok(())
 }
 
 /// Whether a shell could make sense of a file: shells themselves look for a NUL in its first line.

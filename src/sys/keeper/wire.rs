@@ -97,10 +97,22 @@ pub enum SetupStage {
     Proc,
     /// What the keeper itself needs.
     Keeper,
+    /// Making everything outside the workspace read-only.
+    ReadOnly,
+    /// Keeping a place outside the workspace writable.
+    Writable,
+    /// A folder for temporary files of the tools' own.
+    Temporary,
+    /// Terminals of the tools' own.
+    Terminals,
+    /// A network with nothing but the loopback.
+    Network,
+    /// Taking the rights that would undo a read-only host.
+    Rights,
 }
 
 impl SetupStage {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 13] = [
         Self::Clone,
         Self::Maps,
         Self::Private,
@@ -108,6 +120,12 @@ impl SetupStage {
         Self::Overlay,
         Self::Proc,
         Self::Keeper,
+        Self::ReadOnly,
+        Self::Writable,
+        Self::Temporary,
+        Self::Terminals,
+        Self::Network,
+        Self::Rights,
     ];
 
     pub(super) fn number(self) -> u32 {

@@ -1,6 +1,8 @@
 //! A sealed place to run devshell in, and ways to look at what it did.
 
+mod actions_runner;
 mod disk;
+mod golden;
 mod screen;
 mod strategy;
 mod tree;
@@ -13,7 +15,9 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
+pub use actions_runner::ActionsRunner;
 pub use disk::{Disk, own_mounts};
+pub use golden::Golden;
 pub use screen::Screen;
 pub use strategy::{Arena, Places, Random, number, private_strategies, python, say, sure};
 pub use tree::{Tree, tree};

@@ -11,7 +11,8 @@ import platform
 import struct
 import sys
 
-NUMBERS = {"renameat2": 316, "fsync": 74, "fdatasync": 75, "syncfs": 306, "unshare": 272, "clone": 56, "clone3": 435}
+NUMBERS = {"renameat2": 316, "fsync": 74, "fdatasync": 75, "syncfs": 306, "unshare": 272, "clone": 56, "clone3": 435,
+           "openat2": 437}
 ARCH = 0xC000003E
 LOAD, EQUAL, BITS, RETURN = 0x20, 0x15, 0x45, 0x06
 ALLOW, FAIL = 0x7FFF0000, 0x00050000

@@ -1,4 +1,4 @@
-//! The folder of the `copy` strategy.
+//! The folder of a staged copy.
 
 use std::any::Any;
 use std::fs::{File, TryLockError};
@@ -11,7 +11,21 @@ use std::time::{Duration, Instant};
 
 use crate::sys::fs::remove_tree;
 
-use super::settings::StagingPlace;
+/// Where a staged copy lies.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StagingPlace {
+    /// In this folder, for the next run too; only what changed is carried then.
+    Fixed(PathBuf),
+    /// The tree in a folder that is shared with a guest, what belongs to it in another.
+    Apart {
+        /// Holds the index; for the next run too.
+        folder: PathBuf,
+        /// Below it a Vfs path stands as it is.
+        tree: PathBuf,
+    },
+    /// In a temporary folder that goes with the last reference to its contents.
+    Temporary,
+}
 
 /// A staging folder that belongs to one session at a time.
 ///
@@ -19,8 +33,9 @@ use super::settings::StagingPlace;
 /// stays for the next run is not staged anew, and a temporary one is not removed, before the
 /// last of them is gone.
 pub(super) struct Staging {
-    /// Holds `tree` and the index.
+    /// Holds the index.
     folder: PathBuf,
+    tree: PathBuf,
     lease: Arc<dyn Any + Send + Sync>,
     /// The lock of a folder that stays; held by the lease, too.
     lock: Option<Arc<File>>,
@@ -41,18 +56,23 @@ impl Staging {
                 Ok(Self {
                     lease: Arc::new(Temporary(folder.clone())),
                     lock: None,
+                    tree: folder.join("tree"),
                     folder,
                 })
             }
-            StagingPlace::Fixed(folder) => {
-                let lock = Arc::new(locked(folder)?);
-                Ok(Self {
-                    folder: folder.clone(),
-                    lease: Arc::<File>::clone(&lock),
-                    lock: Some(lock),
-                })
-            }
+            StagingPlace::Fixed(folder) => Self::lasting(folder, folder.join("tree")),
+            StagingPlace::Apart { folder, tree } => Self::lasting(folder, tree.clone()),
         }
+    }
+
+    fn lasting(folder: &Path, tree: PathBuf) -> io::Result<Self> {
+        let lock = Arc::new(locked(folder)?);
+        Ok(Self {
+            folder: folder.to_path_buf(),
+            tree,
+            lease: Arc::<File>::clone(&lock),
+            lock: Some(lock),
+        })
     }
 
     /// The lock, for a process that must end before it is free.
@@ -64,8 +84,8 @@ impl Staging {
     }
 
     /// Where the tree lies: below it a Vfs path stands as it is.
-    pub(super) fn tree(&self) -> PathBuf {
-        self.folder.join("tree")
+    pub(super) fn tree(&self) -> &Path {
+        &self.tree
     }
 
     /// The index file.

@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 use std::time::Instant;
 
-use crate::event::{Direction, EventBody, millis};
+use crate::event::{Direction, Emitter, EventBody, millis};
 use crate::session::Context;
+use crate::workspace::Progress;
 
 /// Says what was carried.
 pub(super) fn synced(cx: &mut Context, direction: Direction, [files, bytes, deleted]: [u64; 3], start: Instant) {
@@ -14,6 +15,16 @@ pub(super) fn synced(cx: &mut Context, direction: Direction, [files, bytes, dele
         bytes,
         deleted,
         elapsed_ms: millis(start.elapsed()),
+    });
+}
+
+/// Says how far it is.
+pub(super) fn syncing(emitter: &mut Emitter, direction: Direction, progress: Progress) {
+    emitter.emit(EventBody::SyncProgress {
+        direction,
+        files: progress.files,
+        files_total: Some(progress.files_total),
+        bytes: progress.bytes,
     });
 }
 

@@ -1,0 +1,282 @@
+//! The Lima backend: limactl, the instance and its mount, and what qemu needs.
+
+use std::fs::OpenOptions;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::process::{Cancel, CaptureLimits, Captured, SpawnRequest, Stdin, ToolExit, capture};
+use crate::quote::command_line;
+use crate::runner::chain;
+
+use super::Case;
+use super::facts::{install, program, text, variable};
+use super::remote::version;
+use super::report::Check;
+
+/// limactl answers in a fraction of a second, or hangs on an instance that is broken.
+const LIMITS: CaptureLimits = CaptureLimits {
+    timeout: Duration::from_secs(8),
+    bytes: 4 << 20,
+};
+
+pub(super) fn checks(case: &Case) -> Vec<Check> {
+    let mut checks = vec![version("lima")];
+    let configured = &case.config.vm.lima.limactl;
+    match program(case, configured) {
+        None => checks.push(missing(case, configured)),
+        Some(limactl) => {
+            let (said, works) = limactl_check(case, &limactl);
+            checks.push(said);
+            if works {
+                checks.extend(instance(case, &limactl));
+            }
+        }
+    }
+    checks.push(kvm());
+    checks.push(qemu(case));
+    checks
+}
+
+fn missing(case: &Case, limactl: &Path) -> Check {
+    const PACKAGES: [(&str, &str); 3] = [("brew", "lima"), ("pacman", "lima"), ("apk", "lima")];
+    let how = install(case, &PACKAGES).unwrap_or_else(|| {
+        "see https://lima-vm.io/docs/installation/, or set vm.lima.limactl to where limactl is".to_owned()
+    });
+    let found = if limactl.components().count() > 1 {
+        format!(
+            "`{}` is not there or not executable (vm.lima.limactl)",
+            limactl.display()
+        )
+    } else {
+        format!("`{}` is not in PATH", limactl.display())
+    };
+    Check::problem("limactl", found).mended_by(how)
+}
+
+fn ask(case: &Case, limactl: &Path, arguments: &[&str]) -> Result<Captured, String> {
+    let arguments = arguments.iter().map(Into::into);
+    let request = SpawnRequest {
+        argv: [limactl.as_os_str().to_owned()].into_iter().chain(arguments).collect(),
+        env: case.env.clone(),
+        cwd: PathBuf::from("/"),
+        stdin: Stdin::Null,
+        terminal: None,
+    };
+    let captured = capture(&request, LIMITS, &Cancel::new()).map_err(|error| chain(&error))?;
+    match &captured.exit {
+        ToolExit::TimedOut(_) => Err(format!("it did not answer within {} s", LIMITS.timeout.as_secs())),
+        ToolExit::NotExecutable(why) | ToolExit::NotFound(why) | ToolExit::Lost(why) => Err(why.clone()),
+        _ => Ok(captured),
+    }
+}
+
+/// Its version, and whether it does anything for this user: it refuses root.
+fn limactl_check(case: &Case, limactl: &Path) -> (Check, bool) {
+    let name = "limactl";
+    let place = limactl.display();
+    let version = match ask(case, limactl, &["--version"]) {
+        Ok(said) => first_line(&said.stdout).unwrap_or_else(|| "of an unknown version".to_owned()),
+        Err(why) => {
+            return (
+                Check::problem(name, format!("`{place}`: {why}")).mended_by(by_hand(limactl)),
+                false,
+            );
+        }
+    };
+    match ask(case, limactl, &["list", "--format", "json"]) {
+        Ok(said) if said.exit == ToolExit::Success => (Check::ok(name, format!("`{place}`, {version}")), true),
+        Ok(said) => {
+            let why = last_line(&said.stderr).unwrap_or_else(|| "no reason given".to_owned());
+            let check = Check::problem(name, format!("`{place}` ({version}) refuses: {why}"));
+            let remedy = if rustix::process::geteuid().is_root() {
+                "sudo -u USER devshell doctor".to_owned()
+            } else {
+                by_hand(limactl)
+            };
+            (check.mended_by(remedy), false)
+        }
+        Err(why) => (
+            Check::problem(name, format!("`{place}` ({version}): {why}")).mended_by(by_hand(limactl)),
+            false,
+        ),
+    }
+}
+
+/// What shows the same trouble without devshell.
+fn by_hand(limactl: &Path) -> String {
+    command_line([&text(limactl), "list"])
+}
+
+fn first_line(bytes: &[u8]) -> Option<String> {
+    let text = String::from_utf8_lossy(bytes);
+    text.lines()
+        .map(str::trim)
+        .find(|line| !line.is_empty())
+        .map(str::to_owned)
+}
+
+fn last_line(bytes: &[u8]) -> Option<String> {
+    let text = String::from_utf8_lossy(bytes);
+    text.lines()
+        .rev()
+        .map(str::trim)
+        .find(|line| !line.is_empty())
+        .map(str::to_owned)
+}
+
+fn instance(case: &Case, limactl: &Path) -> Vec<Check> {
+    let lima = &case.config.vm.lima;
+    let name = lima.instance.as_str();
+    let said = match ask(case, limactl, &["list", "--format", "json", name]) {
+        Ok(said) => said,
+        Err(why) => return vec![Check::problem("instance", why).mended_by(by_hand(limactl))],
+    };
+    // One object a line; for an unknown name there is none, and an exit code.
+    let found = String::from_utf8_lossy(&said.stdout)
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+        .find(|object| object["name"] == name);
+    let Some(found) = found else {
+        return vec![match &lima.template {
+            Some(template) => Check::info("instance", format!("`{name}` will be created from `{template}`")),
+            None => Check::problem(
+                "instance",
+                format!("there is no instance `{name}`, and vm.lima.template does not say what to create it from"),
+            )
+            .mended_by(create(case, limactl, name)),
+        }];
+    };
+    vec![status(&found, limactl, name), mount(case, &found, limactl, name)]
+}
+
+fn status(found: &Value, limactl: &Path, name: &str) -> Check {
+    let status = found["status"].as_str().unwrap_or("of no known status");
+    let said = format!("`{name}` is {status}");
+    let limactl = text(limactl);
+    match status {
+        "Running" => Check::ok("instance", said),
+        "Stopped" => Check::info("instance", format!("{said}: a run starts it")),
+        "Broken" => Check::problem("instance", format!("{said}: {}", errors(found))).mended_by(format!(
+            "{} && {}",
+            command_line([&limactl, "stop", "--force", name]),
+            command_line([&limactl, "start", name])
+        )),
+        _ => Check::warning("instance", said).mended_by(command_line([&limactl, "start", name])),
+    }
+}
+
+fn errors(found: &Value) -> String {
+    let errors: Vec<&str> = found["errors"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+        .collect();
+    if errors.is_empty() {
+        "its host agent is gone".to_owned()
+    } else {
+        errors.join("; ")
+    }
+}
+
+/// The folder that is to appear in the guest.
+fn parent(case: &Case) -> &Path {
+    let staging = &case.plan.places.staging;
+    staging.parent().unwrap_or(staging)
+}
+
+fn mount(case: &Case, found: &Value, limactl: &Path, name: &str) -> Check {
+    let (parent, guest) = (parent(case), Path::new(&case.config.vm.guest_workspace));
+    let home = variable(case, "HOME").map(PathBuf::from).unwrap_or_default();
+    let expanded = |location: &str| match location.strip_prefix('~') {
+        Some(rest) => home.join(rest.trim_start_matches('/')),
+        None => PathBuf::from(location),
+    };
+    let mounts = found["config"]["mounts"].as_array().into_iter().flatten();
+    let seen = mounts.filter_map(|mount| {
+        let location = expanded(mount["location"].as_str()?);
+        let point = mount["mountPoint"]
+            .as_str()
+            .map_or_else(|| location.clone(), PathBuf::from);
+        let rest = parent.strip_prefix(&location).ok()?;
+        (point.join(rest) == guest).then(|| mount["writable"].as_bool().unwrap_or(false))
+    });
+    let (parent, guest) = (parent.display(), guest.display());
+    let check = match seen.max() {
+        Some(true) => return Check::ok("mount", format!("`{parent}` appears as `{guest}`")),
+        Some(false) => Check::problem("mount", format!("`{parent}` appears as `{guest}`, but read-only")),
+        None => Check::problem(
+            "mount",
+            format!("`{parent}` does not appear as `{guest}` in the instance"),
+        ),
+    };
+    let limactl = text(limactl);
+    check.mended_by(format!(
+        "{} && {}",
+        command_line([&limactl, "stop", name]),
+        command_line([&limactl, "edit", name, "--set", &mount_expression(case)])
+    ))
+}
+
+fn mount_expression(case: &Case) -> String {
+    let mount = serde_json::json!({
+        "location": text(parent(case)),
+        "mountPoint": case.config.vm.guest_workspace,
+        "writable": true,
+    });
+    format!(".mounts += [{mount}]")
+}
+
+fn create(case: &Case, limactl: &Path, name: &str) -> String {
+    command_line([
+        &text(limactl),
+        "create",
+        "--tty=false",
+        &format!("--name={name}"),
+        "--set",
+        &mount_expression(case),
+        "template:default",
+    ])
+}
+
+fn kvm() -> Check {
+    let name = "kvm";
+    match OpenOptions::new().read(true).write(true).open("/dev/kvm") {
+        Ok(_) => Check::ok(name, "`/dev/kvm` can be used"),
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Check::warning(
+            name,
+            "`/dev/kvm` may not be used by this user: guests are emulated, which is slow",
+        )
+        .mended_by("sudo usermod -aG kvm \"$USER\""),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            Check::warning(name, "there is no `/dev/kvm`: guests are emulated, which is slow")
+                .mended_by("sudo modprobe kvm")
+        }
+        Err(error) => Check::warning(name, format!("`/dev/kvm` cannot be used: {error}")),
+    }
+}
+
+fn qemu(case: &Case) -> Check {
+    let name = format!("qemu-system-{}", std::env::consts::ARCH);
+    let from = format!("QEMU_SYSTEM_{}", std::env::consts::ARCH.to_uppercase());
+    // Lima takes program and arguments from there.
+    let told = variable(case, &from).and_then(|told| told.to_str()?.split_whitespace().next().map(str::to_owned));
+    let wanted = told.unwrap_or_else(|| name.clone());
+    match program(case, &wanted) {
+        Some(place) => Check::ok("qemu", format!("`{}`", place.display())),
+        None => {
+            let packages = [
+                ("apt-get", "qemu-system"),
+                ("dnf", "qemu-system-x86"),
+                ("pacman", "qemu-base"),
+                ("apk", name.as_str()),
+                ("zypper", "qemu"),
+                ("brew", "qemu"),
+            ];
+            Check::problem("qemu", format!("`{wanted}` is not in PATH")).maybe_mended_by(install(case, &packages))
+        }
+    }
+}

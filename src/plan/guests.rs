@@ -1,0 +1,50 @@
+//! What backends with a guest need to know, from the config.
+
+use super::types::{BetaPlan, GuestPlan, Require, SidecarAddress};
+use crate::config::{self, Config};
+
+pub(super) fn beta(config: &Config) -> BetaPlan {
+    let beta = &config.vm.beta;
+    BetaPlan {
+        address: SidecarAddress::new(beta.socket.as_deref(), beta.command.as_deref()),
+        token_file: beta.token_file.clone(),
+        session_staging: beta.session_staging.clone(),
+        guest: guest(config),
+    }
+}
+
+/// What all backends with a guest need to know.
+pub(super) fn guest(config: &Config) -> GuestPlan {
+    GuestPlan {
+        guest_workspace: config.vm.guest_workspace.clone(),
+        inputs: config.workspace.inputs.clone().unwrap_or_default(),
+        outputs: config.workspace.outputs.clone().unwrap_or_default(),
+        require: config.sandbox.require.into(),
+    }
+}
+
+impl SidecarAddress {
+    /// From `vm.beta.socket`, as the config has checked it, and `vm.beta.command`.
+    #[must_use]
+    pub fn new(socket: Option<&str>, command: Option<&[String]>) -> Self {
+        match socket {
+            // A command alone is meant to be spoken with.
+            Some("stdio") | None => Self::Stdio(command.unwrap_or_default().to_vec()),
+            Some(socket) => match socket.strip_prefix("tcp:") {
+                Some(address) => Self::Tcp(address.to_owned()),
+                None => Self::Unix(socket.strip_prefix("unix:").unwrap_or(socket).into()),
+            },
+        }
+    }
+}
+
+impl From<config::Require> for Require {
+    fn from(require: config::Require) -> Self {
+        match require {
+            config::Require::None => Self::None,
+            config::Require::Processes => Self::Processes,
+            config::Require::View => Self::View,
+            config::Require::Full => Self::Full,
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! A program that is spoken with over its standard streams for as long as a session takes.
+
+use std::ffi::OsString;
+use std::io::{self, Read as _};
+use std::os::fd::OwnedFd;
+use std::os::unix::process::CommandExt as _;
+use std::process::{ChildStderr, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process_group};
+
+/// How much of what it says on stderr is kept for messages.
+const TAIL: usize = 4096;
+/// How long it may take to end after its stdin was closed, and again after SIGTERM.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// What is done with its stderr as it comes.
+pub type OnStderr = Box<dyn FnMut(&[u8]) + Send>;
+
+/// A running program with pipes for its standard streams. Dropped, it is ended: its stdin is
+/// closed by whoever holds the other end, then come SIGTERM and SIGKILL to its process group.
+#[derive(Debug)]
+pub struct Peer {
+    program: String,
+    group: Option<Pid>,
+    ended: Receiver<io::Result<ExitStatus>>,
+    status: Option<ExitStatus>,
+    tail: Arc<Mutex<Vec<u8>>>,
+}
+
+/// The ends of a peer's pipes.
+#[derive(Debug)]
+pub struct PeerPipes {
+    /// What is written here is what it reads.
+    pub to: OwnedFd,
+    /// What it writes on stdout.
+    pub from: OwnedFd,
+}
+
+impl Peer {
+    /// Starts a program with the caller's environment and working folder, in a process group of
+    /// its own, so that Ctrl-C reaches devshell alone.
+    ///
+    /// # Errors
+    /// What the system says of the program: not found, not executable.
+    pub fn start(argv: &[OsString], on_stderr: OnStderr) -> io::Result<(Self, PeerPipes)> {
+        let (program, arguments) = argv
+            .split_first()
+            .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "no program is named"))?;
+        let mut child = Command::new(program)
+            .args(arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .process_group(0)
+            .spawn()?;
+        let (Some(to), Some(from), Some(stderr)) = (child.stdin.take(), child.stdout.take(), child.stderr.take())
+        else {
+            return Err(io::Error::other("the pipes of the program are missing"));
+        };
+        let group = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+        let tail = Arc::new(Mutex::new(Vec::new()));
+        let (sender, ended) = mpsc::channel();
+        let kept = Arc::clone(&tail);
+        // Two threads: what the program leaves behind may hold its stderr.
+        let thread = |name: &str| std::thread::Builder::new().name(name.to_owned());
+        thread("devshell-peer").spawn(move || {
+            let _ = sender.send(child.wait());
+        })?;
+        thread("devshell-said").spawn(move || listen(stderr, &kept, on_stderr))?;
+        let peer = Self {
+            program: program.to_string_lossy().into_owned(),
+            group,
+            ended,
+            status: None,
+            tail,
+        };
+        Ok((
+            peer,
+            PeerPipes {
+                to: to.into(),
+                from: from.into(),
+            },
+        ))
+    }
+
+    /// The last of what it said on stderr, as text.
+    #[must_use]
+    pub fn last_words(&self) -> String {
+        let tail = self.tail.lock().unwrap_or_else(PoisonError::into_inner);
+        String::from_utf8_lossy(&tail).trim().to_owned()
+    }
+
+    /// How it ended, in words, where it has or does so within a moment.
+    ///
+    /// `None` while it runs.
+    pub fn end_in_words(&mut self) -> Option<String> {
+        let status = self.ends_within(Duration::from_millis(500))?;
+        let mut words = format!("`{}` ended with {status}", self.program);
+        let said = self.last_words();
+        if !said.is_empty() {
+            words.push_str(": ");
+            words.push_str(&said);
+        }
+        Some(words)
+    }
+
+    fn ends_within(&mut self, patience: Duration) -> Option<ExitStatus> {
+        if self.status.is_none() {
+            self.status = match self.ended.recv_timeout(patience) {
+                Ok(status) => status.ok(),
+                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => None,
+            };
+        }
+        self.status
+    }
+
+    fn signal(&self, signal: Signal) {
+        if let Some(group) = self.group {
+            let _ = kill_process_group(group, signal);
+        }
+    }
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        for signal in [None, Some(Signal::TERM), Some(Signal::KILL)] {
+            if let Some(signal) = signal {
+                self.signal(signal);
+            }
+            if self.ends_within(PATIENCE).is_some() {
+                break;
+            }
+        }
+        // What it started and left in its group; the number cannot be another's while one of them lives.
+        self.signal(Signal::KILL);
+    }
+}
+
+/// Reads stderr to its end.
+fn listen(mut stderr: ChildStderr, tail: &Mutex<Vec<u8>>, mut on_stderr: OnStderr) {
+    let mut buffer = [0; 4096];
+    loop {
+        match stderr.read(&mut buffer) {
+            Ok(0) => return,
+            Ok(length) => {
+                let bytes = buffer.get(..length).unwrap_or(&[]);
+                on_stderr(bytes);
+                let mut tail = tail.lock().unwrap_or_else(PoisonError::into_inner);
+                tail.extend_from_slice(bytes);
+                let surplus = tail.len().saturating_sub(TAIL);
+                tail.drain(..surplus);
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(_) => return,
+        }
+    }
+}

@@ -1,0 +1,197 @@
+//! The first exchanges with a sidecar: handshake and session.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::plan::SidecarAddress;
+use crate::process::Cancel;
+use crate::session::VmError;
+use crate::sidecar::{
+    Capabilities, Capability, ErrorCode, ErrorReply, Handshake, HandshakeOk, Reply, Request, SessionOk, SessionStart,
+    VERSION,
+};
+
+use super::connect::with_last_words;
+use super::link::{Agreed, Broken, CallError, Link};
+use super::said::of_reply;
+use super::transport::{Transport, in_words};
+
+/// How long an answer may take that costs the sidecar nothing.
+const PROMPT: Duration = Duration::from_secs(20);
+/// After which silence this side holds a sidecar for gone.
+const SILENCE_MS: u64 = 30_000;
+
+/// What a sidecar says of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Greeting {
+    /// Its name and version.
+    pub server: String,
+    /// What it can do beyond version 1 of the protocol; empty for one that speaks nothing else.
+    pub capabilities: Vec<String>,
+}
+
+/// Connects, shakes hands and hangs up: whether there is a sidecar that a run could use.
+///
+/// # Errors
+/// [`VmError::Ipc`] and [`VmError::Protocol`] as a run would meet them.
+pub fn greet(address: &SidecarAddress, token_file: Option<&Path>) -> Result<Greeting, VmError> {
+    let transport = Transport::open(address, Box::new(|_| {}))?;
+    let mut peer = transport.peer;
+    let link = Link::new(transport.reader, transport.writer).map_err(|source| VmError::Ipc {
+        message: "cannot start a thread".to_owned(),
+        source: Some(source),
+    })?;
+    let answer = shake_hands(&link, address, token_file, &Cancel::new());
+    let answer = answer.map_err(|error| with_last_words(error, &mut peer))?;
+    link.hang_up();
+    Ok(Greeting {
+        server: format!("{} {}", answer.server, answer.server_version).trim().to_owned(),
+        capabilities: answer.capabilities.unwrap_or_default(),
+    })
+}
+
+/// Turns what went wrong with a request into an error of the session.
+pub(super) fn failed(address: &SidecarAddress, asked: &str, error: CallError) -> VmError {
+    let sidecar = in_words(address);
+    let ipc = |message: String| VmError::Ipc { message, source: None };
+    match error {
+        CallError::Broken(Broken::Protocol(what)) => {
+            VmError::Protocol(format!("{sidecar} does not speak the sidecar protocol: {what}"))
+        }
+        CallError::Unexpected(what) => VmError::Protocol(format!("{sidecar} answered `{asked}` with {what}")),
+        CallError::Broken(Broken::Lost(why)) => ipc(format!("{sidecar} was lost at `{asked}`: {why}")),
+        CallError::Late => ipc(format!("{sidecar} did not answer `{asked}`")),
+        CallError::Cancelled => VmError::Interrupted,
+        CallError::Refused(ErrorReply { code, message }) => match code {
+            ErrorCode::VersionMismatch => {
+                VmError::Protocol(format!("{sidecar} speaks another version of the protocol: {message}"))
+            }
+            ErrorCode::Unauthorized => ipc(format!(
+                "{sidecar} wants another token ({message}): vm.beta.token_file has to name the file that the sidecar \
+                 was started with or has made"
+            )),
+            // What we send is well formed: somebody else is at the other end.
+            ErrorCode::Parse | ErrorCode::Empty | ErrorCode::UnknownOp | ErrorCode::BadRequest => {
+                VmError::Protocol(format!("{sidecar} does not understand `{asked}`: {message}"))
+            }
+            code => ipc(format!("{sidecar} refused `{asked}`: {code}: {message}")),
+        },
+    }
+}
+
+/// Agrees on what both sides can do.
+pub(super) fn shake_hands(
+    link: &Arc<Link>,
+    address: &SidecarAddress,
+    token_file: Option<&Path>,
+    cancel: &Cancel,
+) -> Result<HandshakeOk, VmError> {
+    let handshake = Handshake {
+        version: VERSION,
+        client: "devshell".to_owned(),
+        client_version: env!("CARGO_PKG_VERSION").to_owned(),
+        capabilities: Some(Capabilities::implemented().names()),
+        token: token_file.map(read_token).transpose()?,
+        keepalive_ms: Some(SILENCE_MS),
+    };
+    let reply = link
+        .call(Request::Handshake(handshake), Some(PROMPT), &|| !cancel.is_raised())
+        .map_err(|error| failed(address, "handshake", error))?;
+    let Reply::HandshakeOk(answer) = reply else {
+        return Err(failed(address, "handshake", CallError::Unexpected(of_reply(&reply))));
+    };
+    if answer.version != VERSION {
+        let why = format!("it answered version {}", answer.version);
+        return Err(VmError::Protocol(format!("{}: {why}", in_words(address))));
+    }
+    let names = answer.capabilities.iter().flatten().map(String::as_str);
+    let capabilities = Capabilities::implemented().agreed(Capabilities::from_names(names));
+    let silence = answer
+        .keepalive_ms
+        .filter(|_| capabilities.has(Capability::Keepalive))
+        .map(Duration::from_millis);
+    link.agree(Agreed { capabilities, silence });
+    if let Some(silence) = silence {
+        keep_alive(link, silence).map_err(|source| VmError::Ipc {
+            message: "cannot start a thread".to_owned(),
+            source: Some(source),
+        })?;
+    }
+    Ok(answer)
+}
+
+fn read_token(path: &Path) -> Result<String, VmError> {
+    let text = std::fs::read_to_string(path).map_err(|source| VmError::Ipc {
+        message: format!("vm.beta.token_file `{}` cannot be read", path.display()),
+        source: Some(source),
+    })?;
+    let token = text.strip_suffix('\n').unwrap_or(&text);
+    Ok(token.strip_suffix('\r').unwrap_or(token).to_owned())
+}
+
+/// A sign of life three times in the agreed silence, as long as the link lives.
+fn keep_alive(link: &Arc<Link>, silence: Duration) -> std::io::Result<()> {
+    let link = Arc::downgrade(link);
+    std::thread::Builder::new()
+        .name("devshell-alive".to_owned())
+        .spawn(move || {
+            loop {
+                std::thread::sleep(silence / 3);
+                let Some(link) = link.upgrade() else { return };
+                if link.tell(Request::Ping, &[]).is_err() {
+                    return;
+                }
+            }
+        })?;
+    Ok(())
+}
+
+/// A session that the sidecar has begun.
+#[derive(Debug, Clone)]
+pub(super) struct Begun {
+    /// What every request repeats.
+    pub(super) id: String,
+    /// The folder that the sidecar works in, as it sees it.
+    pub(super) staging_dir: String,
+    /// What it says of it.
+    pub(super) answer: SessionOk,
+}
+
+/// Begins a session in a folder of the sidecar's.
+pub(super) fn begin(
+    link: &Link,
+    staging_dir: &str,
+    guest_workspace: &str,
+    cancel: &Cancel,
+) -> Result<Begun, CallError> {
+    let id = format!("pid-{}", std::process::id());
+    let start = SessionStart {
+        session_id: id.clone(),
+        staging_dir: staging_dir.to_owned(),
+        guest_workspace: guest_workspace.to_owned(),
+        backend: Some("beta".to_owned()),
+        backend_config: None,
+    };
+    let reply = link.call(Request::SessionStart(start), Some(PROMPT), &|| !cancel.is_raised())?;
+    let Reply::SessionOk(answer) = reply else {
+        return Err(CallError::Unexpected(of_reply(&reply)));
+    };
+    Ok(Begun {
+        id,
+        staging_dir: staging_dir.to_owned(),
+        answer,
+    })
+}
+
+/// Where the staging folder of a workspace may lie for the sidecar, in the order of trial:
+/// `session_staging` names what `vm.workspace_parent` is there, or that very folder.
+pub(super) fn candidates(session_staging: Option<&str>, staging: &Path) -> Vec<PathBuf> {
+    match session_staging {
+        None => vec![staging.to_path_buf()],
+        Some(there) => {
+            let key = staging.file_name().unwrap_or_default();
+            vec![Path::new(there).join(key), PathBuf::from(there)]
+        }
+    }
+}

@@ -1,0 +1,386 @@
+//! One connection to a sidecar: what is asked, and a thread that hands on what comes back.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::event::Stream;
+use crate::process::Message;
+use crate::sidecar::{
+    Addressed, Capabilities, Capability, ErrorReply, ExecResult, Incoming as Lines, LineError, MAX_FRAME,
+    MAX_LINE_BEFORE_HANDSHAKE, OutputStream, Reply, Request, decode_reply, write_message,
+};
+
+use super::said::{of_reply, shown};
+use super::transport::{Incoming, Outgoing};
+
+/// Lines of a server that does not bound them: whole files in base64.
+const MAX_LINE_OF_SERVER: usize = 128 * 1024 * 1024;
+/// How often a caller who waits for a reply looks whether it is still wanted.
+const SLICE: Duration = Duration::from_millis(100);
+
+/// Why a connection is of no use any more.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Broken {
+    /// It ended, or nothing comes any more.
+    Lost(String),
+    /// The other side speaks something else.
+    Protocol(String),
+}
+
+/// Why a request has no answer.
+#[derive(Debug)]
+pub(super) enum CallError {
+    /// The connection broke.
+    Broken(Broken),
+    /// The server refused.
+    Refused(ErrorReply),
+    /// The answer is to another question.
+    Unexpected(String),
+    /// It did not come in time.
+    Late,
+    /// The caller wished to stop.
+    Cancelled,
+}
+
+/// What waits for a reply.
+enum Waiting {
+    /// One reply ends it; pieces of a file may come before.
+    Call(SyncSender<Answer>),
+    /// Output, then the end.
+    Exec(Box<dyn ExecSink>),
+}
+
+/// What comes to a call.
+pub(super) enum Answer {
+    /// The reply.
+    Reply(Box<Reply>),
+    /// A piece of a file.
+    Data(Vec<u8>),
+}
+
+/// Who hears of an exec.
+pub(super) trait ExecSink: Send {
+    /// Where its output goes.
+    fn messages(&self) -> &SyncSender<Message>;
+    /// It ended, or was refused, or nobody will ever know.
+    fn ended(self: Box<Self>, end: Result<ExecResult, CallError>);
+    /// Input was taken.
+    fn taken(&mut self, bytes: u64, closed: bool);
+}
+
+#[derive(Default)]
+struct State {
+    /// With `request_id`.
+    by_id: HashMap<u64, Waiting>,
+    /// Without: replies come in the order of the requests.
+    in_order: VecDeque<Waiting>,
+    broken: Option<Broken>,
+}
+
+/// A connection. Dropped, it hangs up: the sidecar then ends what runs for it.
+pub(super) struct Link {
+    writer: Mutex<Outgoing>,
+    state: Arc<Mutex<State>>,
+    agreed: Arc<Mutex<Agreed>>,
+    next_id: AtomicU64,
+}
+
+/// What the handshake agreed on.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Agreed {
+    pub(super) capabilities: Capabilities,
+    /// After which silence the sidecar is gone.
+    pub(super) silence: Option<Duration>,
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Link {
+    /// Starts to listen.
+    pub(super) fn new(reader: Incoming, writer: Outgoing) -> std::io::Result<Arc<Self>> {
+        let link = Arc::new(Self {
+            writer: Mutex::new(writer),
+            state: Arc::default(),
+            agreed: Arc::default(),
+            next_id: AtomicU64::new(1),
+        });
+        let listener = Listener {
+            lines: Lines::new(reader, MAX_LINE_BEFORE_HANDSHAKE),
+            state: Arc::clone(&link.state),
+            agreed: Arc::clone(&link.agreed),
+            greeted: false,
+        };
+        std::thread::Builder::new()
+            .name("devshell-sidecar".to_owned())
+            .spawn(move || listener.run())?;
+        Ok(link)
+    }
+
+    /// What the handshake agreed on; holds from the next line on.
+    pub(super) fn agree(&self, agreed: Agreed) {
+        *locked(&self.agreed) = agreed;
+    }
+
+    /// Whether the sidecar has a capability.
+    pub(super) fn has(&self, capability: Capability) -> bool {
+        locked(&self.agreed).capabilities.has(capability)
+    }
+
+    /// Why the connection is of no use, if it is not.
+    pub(super) fn broken(&self) -> Option<Broken> {
+        locked(&self.state).broken.clone()
+    }
+
+    /// Sends a request that has no reply of its own.
+    pub(super) fn tell(&self, request: Request, raw: &[u8]) -> Result<(), Broken> {
+        let line = Addressed {
+            id: None,
+            body: request,
+        }
+        .to_line();
+        self.write(&line, raw)
+    }
+
+    /// Asks and waits for the one reply.
+    pub(super) fn call(
+        &self,
+        request: Request,
+        patience: Option<Duration>,
+        wanted: &dyn Fn() -> bool,
+    ) -> Result<Reply, CallError> {
+        let answers = self.ask(request)?.1;
+        let until = patience.and_then(|patience| Instant::now().checked_add(patience));
+        loop {
+            match self.next(&answers, until, wanted)? {
+                Answer::Reply(reply) => return done(*reply),
+                Answer::Data(_) => {}
+            }
+        }
+    }
+
+    /// Asks; pieces and the reply come into the channel.
+    pub(super) fn ask(&self, request: Request) -> Result<(u64, Receiver<Answer>), CallError> {
+        let (sender, answers) = mpsc::sync_channel(4);
+        let id = self.send(request, Waiting::Call(sender)).map_err(CallError::Broken)?;
+        Ok((id, answers))
+    }
+
+    /// The next that comes to a call.
+    pub(super) fn next(
+        &self,
+        answers: &Receiver<Answer>,
+        until: Option<Instant>,
+        wanted: &dyn Fn() -> bool,
+    ) -> Result<Answer, CallError> {
+        loop {
+            match answers.recv_timeout(SLICE) {
+                Ok(answer) => return Ok(answer),
+                Err(RecvTimeoutError::Disconnected) => {
+                    let gone = || Broken::Lost("the connection ended".to_owned());
+                    return Err(CallError::Broken(self.broken().unwrap_or_else(gone)));
+                }
+                Err(RecvTimeoutError::Timeout) if !wanted() => return Err(CallError::Cancelled),
+                Err(RecvTimeoutError::Timeout) if until.is_some_and(|until| Instant::now() >= until) => {
+                    return Err(CallError::Late);
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+        }
+    }
+
+    /// Starts an exec; gives its id.
+    pub(super) fn exec(&self, request: Request, sink: Box<dyn ExecSink>) -> Result<u64, Broken> {
+        self.send(request, Waiting::Exec(sink))
+    }
+
+    fn send(&self, request: Request, waiting: Waiting) -> Result<u64, Broken> {
+        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
+        let with_ids = self.has(Capability::RequestId);
+        let line = Addressed {
+            id: with_ids.then_some(id),
+            body: request,
+        }
+        .to_line();
+        // The writer is held meanwhile, so that replies without ids are waited for in the order of the lines.
+        let mut writer = locked(&self.writer);
+        {
+            let mut state = locked(&self.state);
+            if let Some(broken) = &state.broken {
+                return Err(broken.clone());
+            }
+            if with_ids {
+                state.by_id.insert(id, waiting);
+            } else {
+                state.in_order.push_back(waiting);
+            }
+        }
+        write_message(&mut *writer, &line, &[]).map_err(|error| self.write_failed(&mut writer, &error))?;
+        Ok(id)
+    }
+
+    fn write(&self, line: &[u8], raw: &[u8]) -> Result<(), Broken> {
+        let mut writer = locked(&self.writer);
+        write_message(&mut *writer, line, raw).map_err(|error| self.write_failed(&mut writer, &error))
+    }
+
+    /// The listener says why, where the other side said something before it went.
+    fn write_failed(&self, writer: &mut Outgoing, error: &std::io::Error) -> Broken {
+        writer.hang_up();
+        let broken = Broken::Lost(format!("the sidecar takes no more: {error}"));
+        locked(&self.state).broken.get_or_insert(broken).clone()
+    }
+
+    /// Ends the connection.
+    pub(super) fn hang_up(&self) {
+        locked(&self.writer).hang_up();
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        self.hang_up();
+    }
+}
+
+/// A reply, unless it is a refusal.
+fn done(reply: Reply) -> Result<Reply, CallError> {
+    match reply {
+        Reply::Error(refusal) => Err(CallError::Refused(refusal)),
+        reply => Ok(reply),
+    }
+}
+
+/// The thread that reads.
+struct Listener {
+    lines: Lines<Incoming>,
+    state: Arc<Mutex<State>>,
+    agreed: Arc<Mutex<Agreed>>,
+    greeted: bool,
+}
+
+impl Listener {
+    fn run(mut self) {
+        let broken = loop {
+            match self.step() {
+                Ok(()) => {}
+                Err(broken) => break broken,
+            }
+        };
+        let (by_id, in_order) = {
+            let mut state = locked(&self.state);
+            state.broken.get_or_insert(broken.clone());
+            (std::mem::take(&mut state.by_id), std::mem::take(&mut state.in_order))
+        };
+        for waiting in by_id.into_values().chain(in_order) {
+            if let Waiting::Exec(sink) = waiting {
+                sink.ended(Err(CallError::Broken(broken.clone())));
+            }
+        }
+    }
+
+    fn step(&mut self) -> Result<(), Broken> {
+        let silence = locked(&self.agreed).silence;
+        self.lines.get_mut().set_patience(silence);
+        let line = match self.lines.line() {
+            Ok(Some(line)) => line,
+            Ok(None) => return Err(Broken::Lost("the sidecar closed the connection".to_owned())),
+            Err(LineError::Io(error)) if error.kind() == std::io::ErrorKind::TimedOut => {
+                let silence = humantime::format_duration(silence.unwrap_or_default());
+                return Err(Broken::Lost(format!("the sidecar has said nothing for {silence}")));
+            }
+            Err(LineError::Io(error)) => return Err(Broken::Lost(format!("the connection failed: {error}"))),
+            Err(error @ (LineError::TooLong { .. } | LineError::Endless)) => {
+                return Err(Broken::Protocol(error.to_string()));
+            }
+        };
+        let Addressed { id, body } = decode_reply(line)
+            .map_err(|fault| Broken::Protocol(format!("{}; it sent {}", fault.message, shown(line))))?;
+        if !self.greeted {
+            // What follows may hold files.
+            self.greeted = true;
+            self.lines.set_limit(MAX_LINE_OF_SERVER);
+        }
+        let mut raw = vec![0; body.frame().min(MAX_FRAME)];
+        if !raw.is_empty() {
+            self.lines
+                .raw(&mut raw)
+                .map_err(|error| Broken::Lost(format!("the connection failed: {error}")))?;
+        }
+        self.hand_on(id, body, raw)
+    }
+
+    fn hand_on(&self, id: Option<u64>, reply: Reply, raw: Vec<u8>) -> Result<(), Broken> {
+        match reply {
+            Reply::Ping => {}
+            Reply::ExecOutput(output) => {
+                let stream = match output.stream {
+                    OutputStream::Stdout => Stream::Stdout,
+                    OutputStream::Stderr => Stream::Stderr,
+                };
+                // The state is not held while a slow reader makes this wait.
+                let messages = match locked(&self.state).by_id.get(&output.id) {
+                    Some(Waiting::Exec(sink)) => Some(sink.messages().clone()),
+                    _ => None,
+                };
+                if let Some(messages) = messages {
+                    let _ = messages.send(Message::Output(stream, raw));
+                }
+            }
+            Reply::ExecStdinTaken(taken) => {
+                if let Some(Waiting::Exec(sink)) = locked(&self.state).by_id.get_mut(&taken.id) {
+                    sink.taken(taken.len, taken.closed);
+                }
+            }
+            Reply::FsData(data) => {
+                let sender = match locked(&self.state).by_id.get(&data.id) {
+                    Some(Waiting::Call(sender)) => Some(sender.clone()),
+                    _ => None,
+                };
+                if let Some(sender) = sender {
+                    let _ = sender.send(Answer::Data(raw));
+                }
+            }
+            reply => {
+                let waiting = {
+                    let mut state = locked(&self.state);
+                    match id {
+                        Some(id) => state.by_id.remove(&id),
+                        // One that the server could not assign.
+                        None if !state.by_id.is_empty() => {
+                            return Err(Broken::Protocol(format!("a reply without an id: {}", of_reply(&reply))));
+                        }
+                        None => state.in_order.pop_front(),
+                    }
+                };
+                match waiting {
+                    None => {
+                        return Err(Broken::Protocol(format!(
+                            "a reply that nobody asked for: {}",
+                            of_reply(&reply)
+                        )));
+                    }
+                    Some(Waiting::Call(sender)) => {
+                        let _ = sender.send(Answer::Reply(Box::new(reply)));
+                    }
+                    Some(Waiting::Exec(sink)) => match reply {
+                        Reply::ExecResult(result) => sink.ended(Ok(result)),
+                        Reply::Error(refusal) => sink.ended(Err(CallError::Refused(refusal))),
+                        other => {
+                            let broken = Broken::Protocol(format!("it answered `exec` with {}", of_reply(&other)));
+                            // Before the tool's end is told: who hears of it asks for the reason.
+                            locked(&self.state).broken.get_or_insert(broken.clone());
+                            sink.ended(Err(CallError::Broken(broken.clone())));
+                            return Err(broken);
+                        }
+                    },
+                }
+            }
+        }
+        Ok(())
+    }
+}

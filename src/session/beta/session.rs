@@ -1,0 +1,379 @@
+//! The sidecar backend as the runner uses it.
+
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::SyncSender;
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use crate::guest_fs::{GuestFsOps, logical_path_to_guest};
+use crate::plan::{Require, WorkspaceMode};
+use crate::process::{Cancel, Message, Running, ToolCommand};
+use crate::session::guest_tree::{Outputs, put_inputs};
+use crate::session::staged_tree::StagedTree;
+use crate::session::{Context, Readiness, Session, VmError};
+use crate::sidecar::{Capability, Direction, Reply, Request, SessionShutdown, SyncRequest};
+use crate::vfs::{Vfs, VfsPath};
+use crate::workspace::{Baseline, SyncError};
+
+use super::connect::Connected;
+use super::exec;
+use super::files::RemoteFiles;
+use super::greeting::failed;
+use super::link::{Broken, CallError};
+use super::said::of_reply;
+use super::settings::BetaSettings;
+use super::transport::in_words;
+
+/// How long the sidecar may take to bring a tree in order that it shares.
+const SYNC: Duration = Duration::from_secs(300);
+/// How long the farewell may take.
+const FAREWELL: Duration = Duration::from_secs(5);
+
+/// A session at a sidecar.
+pub struct BetaSession {
+    settings: BetaSettings,
+    connected: Option<Connected>,
+    staged: Option<Box<StagedTree>>,
+    /// In guest mode.
+    outputs: Option<Box<Outputs>>,
+    /// Handed out to callers of the library.
+    guest_files: Option<RemoteFiles>,
+    /// Whether a lost connection was made anew already.
+    reconnected: bool,
+    /// Why the connection was lost, once that was noticed.
+    loss: Option<Broken>,
+}
+
+impl BetaSession {
+    /// A session that nothing was done for yet.
+    #[must_use]
+    pub fn new(settings: BetaSettings) -> Self {
+        Self {
+            settings,
+            connected: None,
+            staged: None,
+            outputs: None,
+            guest_files: None,
+            reconnected: false,
+            loss: None,
+        }
+    }
+
+    /// Its settings.
+    #[must_use]
+    pub fn settings(&self) -> &BetaSettings {
+        &self.settings
+    }
+
+    /// Whether a lost connection is being made anew.
+    pub(super) fn is_anew(&self) -> bool {
+        self.reconnected
+    }
+
+    /// Access to the guest's files, with the session's mount; `None` before `ensure_ready`, and
+    /// where the Vfs is the truth.
+    pub fn guest_fs(&mut self) -> Option<(&mut dyn GuestFsOps, String)> {
+        if self.settings.mode != WorkspaceMode::Guest {
+            return None;
+        }
+        self.guest_files = self.files();
+        let mount = self.settings.guest.guest_workspace.clone();
+        let files = self.guest_files.as_mut()?;
+        Some((files, mount))
+    }
+
+    /// Carries what the Vfs has changed since the last time; for callers that change it between
+    /// tools.
+    ///
+    /// # Errors
+    /// [`VmError::Sync`], and what the sidecar says.
+    pub fn push(&mut self, vfs: &Vfs, cx: &mut Context) -> Result<(), VmError> {
+        if self.staged.is_some() {
+            self.usable()?;
+        }
+        if let Some(staged) = &mut self.staged {
+            staged.push_again(vfs, cx)?;
+            self.sync(Direction::PushToGuest, cx.cancel)?;
+        }
+        Ok(())
+    }
+
+    /// Brings what a tool has changed into the Vfs.
+    ///
+    /// # Errors
+    /// As [`Self::push`].
+    pub fn pull(&mut self, vfs: &mut Vfs, cx: &mut Context) -> Result<(), VmError> {
+        if self.staged.is_some() {
+            self.sync(Direction::PullFromGuest, cx.cancel)?;
+        }
+        self.staged.as_mut().map_or(Ok(()), |staged| staged.pull(vfs, cx))
+    }
+
+    fn files(&self) -> Option<RemoteFiles> {
+        let connected = self.connected.as_ref()?;
+        Some(RemoteFiles::new(
+            Arc::clone(&connected.link),
+            connected.begun.id.clone(),
+            self.settings.guest.guest_workspace.clone(),
+        ))
+    }
+
+    /// Says to the sidecar which way the tree goes.
+    fn sync(&self, direction: Direction, cancel: &Cancel) -> Result<(), VmError> {
+        let Some(connected) = &self.connected else {
+            return Err(not_ready());
+        };
+        let request = SyncRequest {
+            session_id: connected.begun.id.clone(),
+            direction,
+            vfs_cwd_leaf: String::new(),
+            manifest: None,
+        };
+        let address = &self.settings.address;
+        match connected
+            .link
+            .call(Request::SyncRequest(request), Some(SYNC), &|| !cancel.is_raised())
+        {
+            Ok(Reply::SyncOk(_)) => Ok(()),
+            Ok(other) => Err(failed(address, "sync_request", CallError::Unexpected(of_reply(&other)))),
+            Err(error) => Err(failed(address, "sync_request", error)),
+        }
+    }
+
+    /// The connection, made anew once where nothing was running when it broke.
+    fn usable(&mut self) -> Result<&Connected, VmError> {
+        let broken = self.connected.as_ref().and_then(|connected| connected.link.broken());
+        if let Some(broken) = broken {
+            if self.reconnected || matches!(broken, Broken::Protocol(_)) {
+                self.loss = Some(broken.clone());
+                return Err(lost(&broken));
+            }
+            self.reconnected = true;
+            // Dropped first: a program that is spoken with is started anew.
+            self.connected = None;
+            let mut nobody = Silent;
+            let mut emitter = crate::event::Emitter::new(&mut nobody);
+            let cancel = Cancel::new();
+            let mut cx = Context {
+                emitter: &mut emitter,
+                cancel: &cancel,
+                lock: None,
+            };
+            match self.connect(&mut cx) {
+                Ok(connected) => self.connected = Some(connected),
+                Err(error) => {
+                    self.loss = Some(broken.clone());
+                    let (Broken::Lost(why) | Broken::Protocol(why)) = broken;
+                    return Err(VmError::Lost {
+                        message: format!("the sidecar was lost ({why}) and cannot be had again"),
+                        source: Some(std::io::Error::other(error)),
+                    });
+                }
+            }
+        }
+        self.connected.as_ref().ok_or_else(not_ready)
+    }
+}
+
+/// Nobody wants to hear it.
+struct Silent;
+
+impl crate::event::EventSink for Silent {
+    fn emit(&mut self, _: &crate::event::Event) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+pub(super) fn not_ready() -> VmError {
+    VmError::Lost {
+        message: "the session is not ready".to_owned(),
+        source: None,
+    }
+}
+
+fn lost(broken: &Broken) -> VmError {
+    match broken {
+        Broken::Lost(why) => VmError::Lost {
+            message: format!("the sidecar was lost: {why}"),
+            source: None,
+        },
+        Broken::Protocol(what) => VmError::Protocol(format!("the sidecar does not speak the protocol: {what}")),
+    }
+}
+
+impl Session for BetaSession {
+    fn ensure_ready(&mut self, vfs: &Vfs, _: &VfsPath, cx: &mut Context) -> Result<Readiness, VmError> {
+        self.settings.key_to(vfs);
+        let tree = self.settings.tree.clone();
+        if self.settings.mode == WorkspaceMode::Sync {
+            crate::sys::fs::make_private_dirs(&tree).map_err(|source| {
+                VmError::Sync(SyncError::Io {
+                    action: "make",
+                    path: tree.clone(),
+                    source,
+                })
+            })?;
+        }
+        let connected = self.connect(cx)?;
+        let answer = connected.begun.answer.clone();
+        self.connected = Some(connected);
+        let isolation = if answer.contained.unwrap_or(false) {
+            Require::Processes
+        } else {
+            Require::None
+        };
+        if isolation < self.settings.guest.require {
+            return Err(VmError::Sandbox {
+                message: format!(
+                    "sandbox.require is `{}`, and of {} it is known that it reaches `{}`{}",
+                    self.settings.guest.require.word(),
+                    in_words(&self.settings.address),
+                    isolation.word(),
+                    answer.why.as_ref().map(|why| format!(": {why}")).unwrap_or_default()
+                ),
+                source: None,
+            });
+        }
+        match self.settings.mode {
+            WorkspaceMode::Sync => {
+                let staged = StagedTree::new(&self.settings.staging(), self.settings.rules()?, vfs, cx)?;
+                self.staged = Some(Box::new(staged));
+                self.sync(Direction::PushToGuest, cx.cancel)?;
+            }
+            WorkspaceMode::Guest => self.put_in(vfs, cx)?,
+        }
+        Ok(Readiness {
+            strategy: None,
+            isolation,
+            why: answer.why,
+        })
+    }
+
+    fn start_tool(
+        &mut self,
+        _: &mut Vfs,
+        command: &ToolCommand,
+        messages: SyncSender<Message>,
+    ) -> Result<Box<dyn Running>, VmError> {
+        let cwd = logical_path_to_guest(&self.settings.guest.guest_workspace, command.cwd.as_os_str())
+            .map_err(|error| VmError::Config(error.to_string()))?;
+        let connected = self.usable()?;
+        let spills = !connected.link.has(Capability::ExecStream);
+        *connected.spill.lock().unwrap_or_else(PoisonError::into_inner) = spills.then(|| messages.clone());
+        let tool = exec::start(&connected.link, &connected.begun.id, cwd, command, messages);
+        match tool {
+            Ok(tool) => Ok(Box::new(tool)),
+            Err(broken) => {
+                let error = lost(&broken);
+                self.loss = Some(broken);
+                Err(error)
+            }
+        }
+    }
+
+    fn exists(&self, path: &VfsPath) -> bool {
+        match (&self.staged, self.settings.mode) {
+            (Some(staged), WorkspaceMode::Sync) => path.under(staged.tree()).symlink_metadata().is_ok(),
+            _ => self.exists_in_guest(path),
+        }
+    }
+
+    fn loss(&self) -> Option<VmError> {
+        let broken = self.loss.clone();
+        let broken = broken.or_else(|| self.connected.as_ref().and_then(|connected| connected.link.broken()))?;
+        Some(lost(&broken))
+    }
+
+    fn checkpoint(&mut self, cx: &mut Context) -> Result<bool, VmError> {
+        match &mut self.staged {
+            Some(staged) => staged.checkpoint(cx).map(|()| true),
+            None => Ok(false),
+        }
+    }
+
+    fn roll_back(&mut self, cx: &mut Context) -> Result<(), VmError> {
+        match &mut self.staged {
+            Some(staged) => staged.roll_back(cx),
+            None => Ok(()),
+        }
+    }
+
+    fn collect(&mut self, vfs: &mut Vfs, cx: &mut Context) -> Result<Baseline, VmError> {
+        if self.settings.mode == WorkspaceMode::Guest {
+            return self.take_out(vfs, cx);
+        }
+        // Where the sidecar was lost the folder is there all the same, and what it holds is worth keeping.
+        if self.loss().is_none() {
+            self.sync(Direction::PullFromGuest, cx.cancel)?;
+        }
+        match &mut self.staged {
+            Some(staged) => staged.collect(vfs, cx),
+            None => Err(not_ready()),
+        }
+    }
+
+    fn release(&mut self, _: &mut Context) -> Result<(), VmError> {
+        self.staged = None;
+        self.outputs = None;
+        let Some(connected) = self.connected.take() else {
+            return Ok(());
+        };
+        if connected.link.broken().is_some() {
+            return Ok(());
+        }
+        let request = SessionShutdown {
+            session_id: connected.begun.id.clone(),
+            stop_vm: false,
+        };
+        let farewell = connected
+            .link
+            .call(Request::SessionShutdown(request), Some(FAREWELL), &|| true);
+        connected.link.hang_up();
+        drop(connected.peer);
+        match farewell {
+            Ok(_) => Ok(()),
+            Err(error) => Err(failed(&self.settings.address, "session_shutdown", error)),
+        }
+    }
+}
+
+impl BetaSession {
+    fn exists_in_guest(&self, path: &VfsPath) -> bool {
+        let mount = &self.settings.guest.guest_workspace;
+        let (Some(mut files), Ok(guest)) = (self.files(), logical_path_to_guest(mount, path.as_os_str())) else {
+            return false;
+        };
+        // Version 1 has no question for this: the folder's names tell.
+        let (Some(parent), Some(name)) = (Path::new(&guest).parent(), Path::new(&guest).file_name()) else {
+            return true;
+        };
+        files
+            .list_dir(&parent.to_string_lossy())
+            .is_ok_and(|names| names.iter().any(|other| other.as_bytes() == name.as_bytes()))
+    }
+
+    /// The tools' folder in the guest's own tree.
+    fn guest_folder(&self, workspace: &VfsPath) -> Result<PathBuf, VmError> {
+        let mount = &self.settings.guest.guest_workspace;
+        let path = logical_path_to_guest(mount, workspace.as_os_str());
+        path.map(PathBuf::from)
+            .map_err(|error| VmError::Config(error.to_string()))
+    }
+
+    fn put_in(&mut self, vfs: &Vfs, cx: &mut Context) -> Result<(), VmError> {
+        let folder = self.guest_folder(&vfs.workspace())?;
+        let (guest, here) = (&self.settings.guest, &self.settings.folder);
+        self.outputs = Some(Box::new(Outputs::note(&guest.outputs, here, vfs, cx)?));
+        let mut files = self.files().ok_or_else(not_ready)?;
+        put_inputs(&guest.inputs, here, &mut files, &folder, vfs, cx)
+    }
+
+    fn take_out(&mut self, vfs: &mut Vfs, cx: &mut Context) -> Result<Baseline, VmError> {
+        let folder = self.guest_folder(&vfs.workspace())?;
+        let (Some(mut files), Some(outputs)) = (self.files(), self.outputs.as_mut()) else {
+            return Err(not_ready());
+        };
+        outputs.collect(&mut files, &folder, vfs, cx)
+    }
+}

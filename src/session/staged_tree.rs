@@ -1,0 +1,179 @@
+//! A staged copy of the tree: pushed before the tools, pulled behind them.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use crate::event::Direction;
+use crate::vfs::{Vfs, VfsPath};
+use crate::workspace::{self, Baseline, Pushed, Rules, SyncError};
+
+use super::staging::{Staging, StagingPlace};
+use super::words::{synced, syncing, warn_of_specials};
+use super::{Context, VmError};
+
+/// A staging that is equal to a Vfs, until tools work on it. What `copy` gives the tools of this
+/// host, and what a guest sees through a folder that both share.
+pub(super) struct StagedTree {
+    staging: Staging,
+    pushed: Pushed,
+    rules: Rules,
+    /// The workspace as a path of the Vfs.
+    workspace: VfsPath,
+    /// What earlier pulls found, which stays what the commit compares with.
+    earlier: Option<Baseline>,
+}
+
+impl StagedTree {
+    /// Makes the staging equal to `vfs`.
+    pub(super) fn new(place: &StagingPlace, rules: Rules, vfs: &Vfs, cx: &mut Context) -> Result<Self, VmError> {
+        let staging = Staging::open(place).map_err(|source| staging_error(place, source))?;
+        let pushed = push(&staging, &rules, vfs, cx)?;
+        Ok(Self {
+            staging,
+            pushed,
+            rules,
+            workspace: vfs.workspace(),
+            earlier: None,
+        })
+    }
+
+    /// As [`Self::new`], for a part of the tree of which nobody needs to hear.
+    pub(super) fn quietly(place: &StagingPlace, rules: Rules, vfs: &Vfs, cx: &mut Context) -> Result<Self, VmError> {
+        let staging = Staging::open(place).map_err(|source| staging_error(place, source))?;
+        let cancel = cx.cancel;
+        let folder = vfs.workspace().under(staging.tree());
+        let pushed = workspace::push(vfs, &folder, &staging.index(), &rules, &|| cancel.is_raised())?;
+        Ok(Self {
+            staging,
+            pushed,
+            rules,
+            workspace: vfs.workspace(),
+            earlier: None,
+        })
+    }
+
+    /// Makes the staging equal to a Vfs that has changed since.
+    pub(super) fn push_again(&mut self, vfs: &Vfs, cx: &mut Context) -> Result<(), VmError> {
+        self.pushed = push(&self.staging, &self.rules, vfs, cx)?;
+        Ok(())
+    }
+
+    /// The workspace's folder in the staging.
+    pub(super) fn folder(&self) -> PathBuf {
+        self.workspace.under(self.staging.tree())
+    }
+
+    /// Where the tree lies: below it a Vfs path stands as it is.
+    pub(super) fn tree(&self) -> &Path {
+        self.staging.tree()
+    }
+
+    /// The workspace as a path of the Vfs.
+    pub(super) fn workspace(&self) -> &VfsPath {
+        &self.workspace
+    }
+
+    /// A lock that must not be free before everything that works on the tree has ended.
+    pub(super) fn lock(&self) -> io::Result<Option<OwnedFd>> {
+        self.staging.lock()
+    }
+
+    /// Makes a copy of the copy.
+    pub(super) fn checkpoint(&mut self, cx: &mut Context) -> Result<(), VmError> {
+        let [saved, index, _] = self.staging.saved();
+        self.carry(&self.folder(), &saved, &index, cx)
+    }
+
+    /// Brings that copy back.
+    pub(super) fn roll_back(&mut self, cx: &mut Context) -> Result<(), VmError> {
+        let [saved, _, index] = self.staging.saved();
+        self.carry(&saved, &self.folder(), &index, cx)
+    }
+
+    /// Makes `to` equal to `from`: both are trees of the staging.
+    fn carry(&self, from: &Path, to: &Path, index: &Path, cx: &Context) -> Result<(), VmError> {
+        let from = Vfs::from_dir(from).map_err(SyncError::from)?;
+        let cancel = cx.cancel;
+        workspace::push(&from, to, index, &self.rules, &|| cancel.is_raised())?;
+        Ok(())
+    }
+
+    /// Brings what differs from what was pushed into `vfs`. May be done again when more has
+    /// changed.
+    pub(super) fn pull(&mut self, vfs: &mut Vfs, cx: &mut Context) -> Result<(), VmError> {
+        let start = Instant::now();
+        let cancel = cx.cancel;
+        let lease = self.staging.lease();
+        let (tell, stop) = (&mut |progress| syncing(cx.emitter, Direction::Pull, progress), &|| {
+            cancel.is_raised()
+        });
+        let pulled = workspace::pull_telling(&self.pushed, &self.rules, vfs, Some(&lease), stop, tell)?;
+        let report = &pulled.report;
+        warn_of_specials(cx, &report.specials, "are not brought back");
+        synced(cx, Direction::Pull, [report.files, report.bytes, report.deleted], start);
+        self.earlier = Some(match self.earlier.take() {
+            Some(earlier) => pulled.baseline.with_earlier(earlier),
+            None => pulled.baseline,
+        });
+        Ok(())
+    }
+
+    /// As [`Self::pull`], for the last time: gives what the commit compares with.
+    pub(super) fn collect(&mut self, vfs: &mut Vfs, cx: &mut Context) -> Result<Baseline, VmError> {
+        self.pull(vfs, cx)?;
+        self.earlier.take().ok_or_else(|| VmError::Lost {
+            message: "the staged copy was collected already".to_owned(),
+            source: None,
+        })
+    }
+}
+
+impl Drop for StagedTree {
+    fn drop(&mut self) {
+        self.staging.forget_saved();
+    }
+}
+
+fn push(staging: &Staging, rules: &Rules, vfs: &Vfs, cx: &mut Context) -> Result<Pushed, VmError> {
+    let start = Instant::now();
+    let cancel = cx.cancel;
+    let folder = vfs.workspace().under(staging.tree());
+    let tell = &mut |progress| syncing(cx.emitter, Direction::Push, progress);
+    let pushed = workspace::push_telling(vfs, &folder, &staging.index(), rules, &|| cancel.is_raised(), tell)?;
+    let report = &pushed.report;
+    warn_of_specials(cx, &report.specials, "are not carried: the tools do not see them");
+    synced(cx, Direction::Push, [report.files, report.bytes, report.deleted], start);
+    Ok(pushed)
+}
+
+fn staging_error(place: &StagingPlace, source: io::Error) -> VmError {
+    let folder = match place {
+        StagingPlace::Fixed(folder) | StagingPlace::Apart { folder, .. } => folder,
+        StagingPlace::Temporary => return VmError::Sync(make_error(Path::new("a temporary folder"), source)),
+    };
+    match source.kind() {
+        io::ErrorKind::WouldBlock => VmError::Lost {
+            message: format!("another session holds the staged copy `{}`", folder.display()),
+            source: None,
+        },
+        io::ErrorKind::PermissionDenied => VmError::Sync(SyncError::Io {
+            action: "use",
+            path: folder.clone(),
+            source: io::Error::other(format!(
+                "{source}: it belongs to another user, who has run devshell with this cache folder; remove it as that \
+                 user, or set XDG_CACHE_HOME"
+            )),
+        }),
+        _ => VmError::Sync(make_error(folder, source)),
+    }
+}
+
+fn make_error(path: &Path, source: io::Error) -> SyncError {
+    SyncError::Io {
+        action: "make",
+        path: path.to_path_buf(),
+        source,
+    }
+}
