@@ -116,6 +116,9 @@ pub enum EventBody {
         cwd: String,
         /// 1 for the first attempt.
         attempt: u32,
+        /// Set where its output is to be a terminal; none: stdout and stderr are pipes.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        terminal: Option<ToolTerminal>,
     },
     /// A piece of a tool's output; pieces of one stream are in order.
     ToolOutput {
@@ -205,6 +208,15 @@ pub enum EventBody {
         #[schemars(default)]
         next: Next,
     },
+}
+
+/// The terminal that a tool's stdout is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct ToolTerminal {
+    /// Whether its stderr is that terminal, too: then all its output has the stream `stdout`.
+    pub joined: bool,
+    /// Whether its stdin is that terminal, too: somebody is typing there.
+    pub interactive: bool,
 }
 
 impl EventBody {
@@ -310,6 +322,8 @@ pub enum WriteBackState {
     Refused,
     /// Not applied, kept aside.
     Kept,
+    /// Not applied and not kept, as the user wished.
+    Dropped,
     /// There was nothing to apply, or the tools worked on the real tree.
     None,
 }

@@ -10,6 +10,7 @@ use crate::plan::Selection;
 
 use super::doctor::Doctor;
 use super::setup_args::{Completions, Init, Man, Schema};
+use super::shell_args::Shell;
 
 const AFTER_HELP: &str = "\
 Examples:
@@ -40,6 +41,8 @@ pub(super) enum Command {
     Run(Run),
     /// Run one program as `run` would, without a tool list
     Exec(Exec),
+    /// Open a shell on a private view of the workspace
+    Shell(Shell),
     /// Say whether the config is valid, with all faults at once
     Check(Check),
     /// Print the effective configuration
@@ -152,7 +155,10 @@ Examples:
   devshell run --from test --keep-going
   devshell run --set tool.test.timeout=10m --set sandbox.require=view
   devshell run --output json --write-back never
-  devshell run --junit junit.xml --events events.jsonl";
+  devshell run --junit junit.xml --events events.jsonl
+
+Where stdout is a terminal, the tools' stdout is one, too, and so is their stderr where devshell's
+is: both then come as one stream. In a pipe, and with any `--output` but `terminal` and `auto`, they get pipes.";
 
 #[derive(Debug, Args)]
 #[command(after_help = RUN_HELP)]
@@ -170,6 +176,8 @@ pub(super) struct Run {
 const EXEC_HELP: &str = "\
 The program runs in the current folder, reads devshell's stdin, and its changes are
 committed if it succeeds. Without a config the current folder is the workspace.
+At a terminal the program has it for itself: Ctrl-C and Ctrl-Z are the program's, and its stdout
+and stderr come as one stream. To end one that hangs, send SIGTERM to devshell from elsewhere.
 
 Examples:
   devshell exec -- cargo fix --allow-dirty
@@ -339,7 +347,7 @@ fn report_file(path: &str) -> Result<PathBuf, String> {
     }
 }
 
-fn key_value(text: &str) -> Result<Override, String> {
+pub(super) fn key_value(text: &str) -> Result<Override, String> {
     Override::from_set(text).ok_or_else(|| "write it as KEY=VALUE, as in `tool.test.timeout=10m`".to_owned())
 }
 

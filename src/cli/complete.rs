@@ -25,7 +25,7 @@ const ASKING: &str = "DEVSHELL_COMPLETE";
 /// Commands that run tools of a list, with the options that name some of them.
 const CHOOSING: [&str; 2] = ["run", "plan"];
 /// Commands that read a config.
-const LAYERED: [&str; 5] = ["run", "exec", "check", "config", "plan"];
+const LAYERED: [&str; 6] = ["run", "exec", "shell", "check", "config", "plan"];
 
 pub(super) fn completions(command: &Completions) -> Result<u8, CliError> {
     let shell = match command.shell {

@@ -27,7 +27,10 @@ mod run;
 mod schema;
 mod secrets;
 mod setup_args;
+mod shell;
+mod shell_args;
 mod sidecar;
+mod terminal;
 
 use std::ffi::OsString;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -83,6 +86,7 @@ fn dispatch(args: impl Iterator<Item = OsString>) -> u8 {
     let done = match cli.command {
         Command::Run(command) => return run::run(&command),
         Command::Exec(command) => return run::exec(&command),
+        Command::Shell(command) => return shell::shell(&command),
         Command::Check(command) => check::check(&command),
         Command::Config(command) => config::config(&command),
         Command::Plan(command) => plan::plan(&command),

@@ -6,6 +6,7 @@ use crate::runner::Commands;
 
 use super::args::{Exec, Layers, Run};
 use super::context::overrides;
+use super::shell_args::Shell;
 
 /// For `devshell run`: a choice of tools takes the place of the one that was made.
 pub(super) fn commands_of_run(command: &Run) -> Commands {
@@ -32,6 +33,14 @@ pub(super) fn commands_of_exec(command: &Exec) -> Commands {
         run,
         chooses: false,
         results: results(file),
+    }
+}
+
+/// For `devshell shell`: what was done in one is not done again by another.
+pub(super) fn commands_of_shell(command: &Shell) -> Commands {
+    Commands {
+        results: results(command.file.as_deref().map(text)),
+        ..Commands::default()
     }
 }
 

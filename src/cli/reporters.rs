@@ -10,7 +10,7 @@ use anyhow::{Context as _, anyhow};
 use crate::event::{Event, EventSink};
 use crate::exit::End;
 use crate::plan::Plan;
-use crate::process::{Cancel, Stdin};
+use crate::process::{Cancel, Stdin, Terminal};
 use crate::report::{
     EventLog, GithubReporter, GitlabReporter, JsonReporter, JunitReporter, OwnLines, Pipe, PlainReporter, Tee,
     TerminalReporter, TerminalStyle, Terminals, ToolCommands,
@@ -82,17 +82,28 @@ impl ReportFiles {
     }
 }
 
-/// All reporters of a run.
-pub(super) fn reporters(reports: &Reports, files: ReportFiles, stdin: Stdin, cancel: &Cancel) -> Tee {
+/// All reporters of a run whose tools read `stdin` and have `terminal`.
+pub(super) fn reporters(
+    reports: &Reports,
+    files: ReportFiles,
+    stdin: Stdin,
+    terminal: Option<Terminal>,
+    cancel: &Cancel,
+) -> Tee {
     let mut tee = files.tee();
     let out = pipe(io::stdout(), cancel);
-    let err = pipe(io::stderr(), cancel);
-    tee.push(screen(reports, out, err, stdin));
+    let mut err = pipe(io::stderr(), cancel);
+    let typed_at = terminal.is_some_and(|terminal| terminal.interactive);
+    if typed_at && io::stderr().is_terminal() {
+        err = err.with_returns();
+    }
+    tee.push(screen(reports, out, err, stdin, typed_at));
     tee
 }
 
-/// The reporter for people, or for the CI system that shows them a log.
-fn screen(reports: &Reports, out: Pipe, err: Pipe, stdin: Stdin) -> Box<dyn EventSink> {
+/// The reporter for people, or for the CI system that shows them a log. `typed_at`: a tool has the
+/// terminal for itself while it runs, and nothing of devshell's may move there.
+fn screen(reports: &Reports, out: Pipe, err: Pipe, stdin: Stdin, typed_at: bool) -> Box<dyn EventSink> {
     let own = OwnLines::new(reports.timestamps);
     let output = output(reports.output, stdin);
     match output {
@@ -104,7 +115,7 @@ fn screen(reports: &Reports, out: Pipe, err: Pipe, stdin: Stdin) -> Box<dyn Even
     let dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
     // What the user types to a tool would be torn by a line that moves.
     let typed_to = stdin == Stdin::Inherit && io::stdin().is_terminal();
-    let moves = io::stderr().is_terminal() && !dumb && (output == Output::Terminal || !typed_to);
+    let moves = io::stderr().is_terminal() && !dumb && !typed_at && (output == Output::Terminal || !typed_to);
     let terminals = Terminals {
         stdout: io::stdout().is_terminal(),
         stderr: io::stderr().is_terminal(),

@@ -5,7 +5,7 @@ use anyhow::{Context as _, anyhow};
 use crate::doctor::preflight;
 use crate::exit::End;
 use crate::plan::{Backend, HostAccess, Plan, Require, Strategy, require_tools};
-use crate::process::{Cancel, Stdin, forward_to};
+use crate::process::{Cancel, Stdin, Terminal, forward_to};
 use crate::runner::{Commands, Runner, Secrets, Setup};
 use crate::session;
 use crate::workspace::results;
@@ -18,6 +18,7 @@ use super::never_began::ended;
 use super::repeat::{commands_of_exec, commands_of_run};
 use super::reporters::{ReportFiles, leave_out, reporters};
 use super::secrets;
+use super::terminal::terminal;
 
 pub(super) fn run(command: &Run) -> u8 {
     let plan = || {
@@ -27,7 +28,7 @@ pub(super) fn run(command: &Run) -> u8 {
         Ok(plan)
     };
     let commands = commands_of_run(command);
-    let done = start(&command.reports, Stdin::Null, commands, plan);
+    let done = start(&command.reports, Stdin::Null, commands, plan, |_| Ok(()));
     ended(&command.reports, Stdin::Null, done)
 }
 
@@ -39,16 +40,18 @@ pub(super) fn exec(command: &Exec) -> u8 {
         Loading::optional(command.file.as_deref(), &command.layers)?.plan_of_program(&command.argv)
     };
     let commands = commands_of_exec(command);
-    let done = start(&command.reports, Stdin::Inherit, commands, plan);
+    let done = start(&command.reports, Stdin::Inherit, commands, plan, |_| Ok(()));
     ended(&command.reports, Stdin::Inherit, done)
 }
 
-/// Resolves the plan, opens the session and the reports, and runs.
-fn start(
+/// Resolves the plan, opens the session and the reports, and runs. `before` sees the plan that
+/// holds, and may refuse it.
+pub(super) fn start(
     reports: &Reports,
     stdin: Stdin,
     commands: Commands,
     plan: impl FnOnce() -> Result<Plan, CliError>,
+    before: impl FnOnce(&Plan) -> Result<(), CliError>,
 ) -> Result<u8, CliError> {
     let cancel = Cancel::new();
     let mut plan = plan()?;
@@ -56,21 +59,34 @@ fn start(
     let mask = secrets.mask().clone();
     let given = Given {
         stdin,
+        terminal: terminal(reports.output, stdin).filter(|_| has_terminals(&plan)),
         commands,
         secrets,
     };
-    pass(reports, given, &mut plan, cancel).map_err(|error| error.hiding(&mask))
+    pass(reports, given, &mut plan, before, cancel).map_err(|error| error.hiding(&mask))
+}
+
+/// Whether tools can have a terminal where they run.
+fn has_terminals(plan: &Plan) -> bool {
+    matches!(plan.backend, Backend::Host(_))
 }
 
 /// What a run is given besides its plan.
 struct Given {
     stdin: Stdin,
+    terminal: Option<Terminal>,
     commands: Commands,
     secrets: Secrets,
 }
 
 /// The run itself, once it is known what it is.
-fn pass(reports: &Reports, given: Given, plan: &mut Plan, cancel: Cancel) -> Result<u8, CliError> {
+fn pass(
+    reports: &Reports,
+    given: Given,
+    plan: &mut Plan,
+    before: impl FnOnce(&Plan) -> Result<(), CliError>,
+    cancel: Cancel,
+) -> Result<u8, CliError> {
     let files = ReportFiles::open(reports)?;
     leave_out(plan, reports);
     // From here on a signal is a wish that somebody looks at; before, it just ends the process.
@@ -78,10 +94,12 @@ fn pass(reports: &Reports, given: Given, plan: &mut Plan, cancel: Cancel) -> Res
         .context("cannot listen for signals")
         .map_err(|error| CliError::new(End::Internal, error))?;
     let stdin = given.stdin;
+    let terminal = given.terminal;
     let setup = setup(plan, given)?;
     preflight(plan).map_err(|error| CliError::new(error.end(), error))?;
+    before(plan)?;
     let mut session = session::open(plan).map_err(|error| CliError::new(error.end(None), error))?;
-    let mut sink = reporters(reports, files, stdin, &cancel);
+    let mut sink = reporters(reports, files, stdin, terminal, &cancel);
     let outcome = Runner::run(plan, setup, session.as_mut(), &mut sink, cancel);
     Ok(outcome.end.code(plan.exit_code))
 }
@@ -115,6 +133,7 @@ fn setup(plan: &mut Plan, given: Given) -> Result<Setup, CliError> {
         env: std::env::vars_os().collect(),
         secrets: given.secrets,
         stdin: given.stdin,
+        terminal: given.terminal,
         lock: !inside,
         commands: given.commands,
     })

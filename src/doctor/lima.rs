@@ -62,6 +62,7 @@ fn ask(case: &Case, limactl: &Path, arguments: &[&str]) -> Result<Captured, Stri
         env: case.env.clone(),
         cwd: PathBuf::from("/"),
         stdin: Stdin::Null,
+        terminal: None,
     };
     let captured = capture(&request, LIMITS, &Cancel::new()).map_err(|error| chain(&error))?;
     match &captured.exit {

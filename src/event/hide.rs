@@ -33,6 +33,7 @@ impl EventBody {
                 argv,
                 cwd,
                 attempt: _,
+                terminal: _,
             } => {
                 hide(tool, mask);
                 argv.iter_mut().for_each(|argument| hide(argument, mask));
@@ -161,6 +162,7 @@ mod tests {
                 argv: vec!["curl".to_owned(), text()],
                 cwd: text(),
                 attempt: 1,
+                terminal: None,
             },
             EventBody::ToolFinished {
                 tool: text(),

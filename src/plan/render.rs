@@ -28,6 +28,7 @@ impl WriteBack {
             Self::OnSuccess => "on_success",
             Self::Always => "always",
             Self::Never => "never",
+            Self::Drop => "drop",
         }
     }
 }
@@ -73,6 +74,7 @@ impl fmt::Display for Plan {
             WriteBack::OnSuccess => "when every required tool succeeded",
             WriteBack::Always => "also after tool failures and timeouts",
             WriteBack::Never => "not at all: the result is kept aside",
+            WriteBack::Drop => "not at all: the result is dropped",
         };
         writeln!(f, "write back    {} ({write_back})", self.write_back.word())?;
         if !self.ignore.is_empty() {

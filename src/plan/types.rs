@@ -281,6 +281,8 @@ pub enum WriteBack {
     Always,
     /// Keep the result aside.
     Never,
+    /// Let it go; no config says that, only whoever opens a shell.
+    Drop,
 }
 
 /// One tool.

@@ -17,6 +17,8 @@ pub struct ToolCommand {
     pub env: Vec<(OsString, OsString)>,
     /// What the tool reads.
     pub stdin: Stdin,
+    /// Set: its output is a terminal, where the backend can give it one.
+    pub terminal: Option<Terminal>,
 }
 
 /// What a tool reads as its standard input.
@@ -26,4 +28,15 @@ pub enum Stdin {
     Null,
     /// The caller's own standard input.
     Inherit,
+}
+
+/// A terminal of the tool's own in place of the pipe for its stdout, with the size of the terminal
+/// that the caller's standard output is. Where there is none to be had, the tool gets pipes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Terminal {
+    /// Whether its stderr is that terminal, too; then all it says arrives as stdout.
+    pub joined: bool,
+    /// Whether its stdin is that terminal, too, as its controlling terminal: what is typed at the
+    /// caller's terminal, Ctrl-C included, goes to the tool. Else nothing can be read there.
+    pub interactive: bool,
 }

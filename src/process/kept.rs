@@ -11,14 +11,15 @@ use std::sync::mpsc::SyncSender;
 
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::fd::{AsFd as _, BorrowedFd};
-use rustix::pipe::{PipeFlags, pipe_with};
 
 use crate::sys::keeper::{self as raw, LaunchFailure, Request};
+use crate::sys::pty::RawMode;
 
 use super::launch::{Asked, explain, not_found};
 use super::lookup::{candidates, is_searched, search_path};
 use super::pump::Pump;
-use super::{Keeper, Message, Running, Stdin, ToolExit};
+use super::streams::Streams;
+use super::{Keeper, Message, Running, Stdin, Terminal, ToolExit};
 
 /// What to start in a keeper: a tool with its paths as the tools see them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,6 +32,8 @@ pub struct SpawnRequest {
     pub cwd: PathBuf,
     /// What the tool reads.
     pub stdin: Stdin,
+    /// Set: its output is a terminal, where one can be had.
+    pub terminal: Option<Terminal>,
 }
 
 /// What a tool that serves somebody else is given besides its [`SpawnRequest`].
@@ -51,6 +54,8 @@ pub struct KeptTool {
     busy: Arc<AtomicBool>,
     /// Readable when nobody wants messages any more.
     stop: Arc<OwnedFd>,
+    /// Until the last of its output has been handed on.
+    _raw: Option<RawMode>,
 }
 
 impl Keeper {
@@ -103,8 +108,13 @@ impl Keeper {
         let id = self.next_id;
         self.next_id = self.next_id.wrapping_add(1);
         let stop = Arc::new(eventfd(0, EventfdFlags::CLOEXEC)?);
-        let (stdout, stdout_end) = pipe_with(PipeFlags::CLOEXEC)?;
-        let (stderr, stderr_end) = pipe_with(PipeFlags::CLOEXEC)?;
+        let Streams {
+            ends,
+            stdout,
+            stderr,
+            relay,
+            raw,
+        } = Streams::open(given.input, request.stdin, request.terminal)?;
         let order = Order::new(request, given.below);
         let impossible = match order.strings(request, given.below) {
             Err(exit) => Some(exit),
@@ -117,18 +127,13 @@ impl Keeper {
                     below: &strings.below,
                 };
                 let (memory, length) = command.share()?;
-                let null;
-                let input = io::stdin();
-                let stdin = match (given.input, request.stdin) {
-                    (Some(given), _) => given,
-                    (None, Stdin::Inherit) => input.as_fd(),
-                    (None, Stdin::Null) => {
-                        null = std::fs::File::open("/dev/null")?;
-                        null.as_fd()
-                    }
+                let [stdin, stdout, stderr] = &ends;
+                let descriptors = [memory.as_fd(), stdin.as_fd(), stdout.as_fd(), stderr.as_fd()];
+                let spawn = match raw {
+                    Some(_) => Request::SpawnOnTerminal { id, length },
+                    None => Request::Spawn { id, length },
                 };
-                let descriptors = [memory.as_fd(), stdin, stdout_end.as_fd(), stderr_end.as_fd()];
-                raw::send(self.socket.as_fd(), Request::Spawn { id, length }, &descriptors)?;
+                raw::send(self.socket.as_fd(), spawn, &descriptors)?;
                 None
             }
         };
@@ -137,6 +142,7 @@ impl Keeper {
             socket: self.socket.clone(),
             busy: self.busy.clone(),
             stop: stop.clone(),
+            _raw: raw,
         };
         let pump = Pump {
             id,
@@ -145,6 +151,7 @@ impl Keeper {
             stop,
             messages,
             order,
+            relay,
         };
         std::thread::Builder::new()
             .name("devshell-pump".to_owned())

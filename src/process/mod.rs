@@ -20,7 +20,11 @@ mod outside;
 mod peer;
 #[cfg(target_os = "linux")]
 mod pump;
+#[cfg(target_os = "linux")]
+mod relay;
 mod signals;
+#[cfg(target_os = "linux")]
+mod streams;
 mod supervise;
 #[cfg(all(test, target_os = "linux"))]
 mod tests;
@@ -29,7 +33,7 @@ mod tests;
 pub use capture::{CaptureError, CaptureLimits, Captured, capture};
 #[cfg(target_os = "linux")]
 pub use client::{Client, consult, replace};
-pub use command::{Stdin, ToolCommand};
+pub use command::{Stdin, Terminal, ToolCommand};
 pub use exit::{ToolEnd, ToolExit};
 #[cfg(target_os = "linux")]
 pub use keeper::{Isolation, Keeper, KeeperError, KeeperSpec, MountStep, Namespaces, SetupStage};

@@ -12,9 +12,10 @@ use rustix::fd::AsFd as _;
 use rustix::io::Errno;
 
 use crate::event::{Stream, Survivor};
-use crate::sys::keeper::{RECORD, Reply, receive};
+use crate::sys::keeper::{RECORD, Reply, Request, receive, send};
 
 use super::kept::Order;
+use super::relay::{Relay, Typing};
 use super::{Message, ToolEnd, ToolExit};
 
 /// What a pipe holds at most, as long as nobody asks for more.
@@ -27,6 +28,7 @@ pub(super) struct Pump {
     pub(super) stop: Arc<OwnedFd>,
     pub(super) messages: SyncSender<Message>,
     pub(super) order: Order,
+    pub(super) relay: Option<Relay>,
 }
 
 /// Nobody receives any more.
@@ -36,6 +38,8 @@ struct Deaf;
 #[derive(Clone, Copy)]
 enum Source {
     Output(usize),
+    Woken,
+    Typed,
     Keeper,
     Stop,
 }
@@ -44,12 +48,14 @@ impl Pump {
     /// Pumps until both streams and the tool are at their end, or until nobody wants it any
     /// more and the tool is at its end. One thread for all, so that what was written before the
     /// end comes before it; a full channel holds up the tool, never the levers of its stop.
-    pub(super) fn run(self, stdout: OwnedFd, stderr: OwnedFd, impossible: Option<ToolExit>) {
-        let mut pipes = [Some(stdout), Some(stderr)];
+    ///
+    /// Without a `stderr` of its own, all that the tool says is said on `stdout`.
+    pub(super) fn run(mut self, stdout: OwnedFd, stderr: Option<OwnedFd>, impossible: Option<ToolExit>) {
+        let mut deaf = stderr.is_none() && self.messages.send(Message::Closed(Stream::Stderr)).is_err();
+        let mut pipes = [Some(stdout), stderr];
         let mut ended = impossible.is_some();
-        let mut deaf = false;
         if let Some(exit) = impossible {
-            deaf = self.end(exit.into()).is_err();
+            deaf |= self.end(exit.into()).is_err();
         }
         let mut buffer = vec![0; CHUNK];
         while !(ended && (deaf || pipes.iter().all(Option::is_none))) {
@@ -62,6 +68,11 @@ impl Pump {
                         [stdout, _] if index == 0 => self.read(stdout, Stream::Stdout, &mut buffer),
                         [_, stderr] => self.read(stderr, Stream::Stderr, &mut buffer),
                     },
+                    Source::Woken => {
+                        self.resize(&pipes);
+                        Ok(())
+                    }
+                    Source::Typed => self.pass_on(&mut pipes),
                     Source::Keeper => match self.hear() {
                         Some(end) => {
                             ended = true;
@@ -78,22 +89,28 @@ impl Pump {
 
     /// Output comes before ends.
     fn wait(&self, pipes: &[Option<OwnedFd>; 2], ended: bool, deaf: bool) -> Vec<Source> {
-        let mut sources = Vec::with_capacity(4);
-        let mut watched = Vec::with_capacity(4);
-        let mut watch = |source, fd| {
+        let mut sources = Vec::with_capacity(6);
+        let mut watched = Vec::with_capacity(6);
+        let mut watch = |source, fd, what| {
             sources.push(source);
-            watched.push(PollFd::from_borrowed_fd(fd, PollFlags::IN));
+            watched.push(PollFd::from_borrowed_fd(fd, what));
         };
         for (index, pipe) in pipes.iter().enumerate() {
             if let Some(pipe) = pipe {
-                watch(Source::Output(index), pipe.as_fd());
+                watch(Source::Output(index), pipe.as_fd(), PollFlags::IN);
+            }
+        }
+        if let (Some(relay), [Some(terminal), _], false) = (&self.relay, pipes, ended) {
+            watch(Source::Woken, relay.woken(), PollFlags::IN);
+            if let Some((fd, what)) = relay.typing(terminal.as_fd()) {
+                watch(Source::Typed, fd, what);
             }
         }
         if !ended {
-            watch(Source::Keeper, self.socket.as_fd());
+            watch(Source::Keeper, self.socket.as_fd(), PollFlags::IN);
         }
         if !deaf {
-            watch(Source::Stop, self.stop.as_fd());
+            watch(Source::Stop, self.stop.as_fd(), PollFlags::IN);
         }
         // An error (EINTR, no memory) leaves nothing ready: it is tried again.
         let _ = poll(&mut watched, None);
@@ -116,6 +133,33 @@ impl Pump {
             }
         };
         self.messages.send(message).map_err(|_| Deaf)
+    }
+
+    /// The caller's terminal has another size, perhaps.
+    fn resize(&mut self, pipes: &[Option<OwnedFd>; 2]) {
+        if let (Some(relay), [Some(terminal), _]) = (&mut self.relay, pipes)
+            && relay.resize(terminal.as_fd())
+        {
+            let signal = Request::Signal {
+                id: self.id,
+                signal: libc::SIGWINCH,
+            };
+            // When it cannot be sent, the keeper is gone, which is heard of anyway.
+            let _ = send(self.socket.as_fd(), signal, &[]);
+        }
+    }
+
+    /// Something was typed, or the tool can be given what was. When the caller's terminal has gone
+    /// away, so does the tool's: its processes get SIGHUP.
+    fn pass_on(&mut self, pipes: &mut [Option<OwnedFd>; 2]) -> Result<(), Deaf> {
+        let (Some(relay), [Some(terminal), _]) = (&mut self.relay, &mut *pipes) else {
+            return Ok(());
+        };
+        if relay.pass_on(terminal.as_fd()) == Typing::GoesOn {
+            return Ok(());
+        }
+        pipes[0] = None;
+        self.messages.send(Message::Closed(Stream::Stdout)).map_err(|_| Deaf)
     }
 
     /// The next report of the keeper, when it is the end of this tool.

@@ -100,11 +100,12 @@ fn block(record: &Record, end: &RunEnd, tool: &ToolRecord) -> Vec<Said> {
     lines
 }
 
-/// The last lines of its stderr, or of its stdout where that is empty: with a terminal of their
-/// own, tools write everything there.
+/// The last lines of its stderr, or of its stdout where that is empty: where both are one terminal,
+/// everything comes there.
 fn output(tool: &ToolRecord) -> Vec<Said> {
     let last = |name: &'static str, tail: &Tail| Some((name, tail.lines(LINES))).filter(|(_, lines)| !lines.is_empty());
-    let Some((stream, output)) = last("stderr", &tool.stderr).or_else(|| last("stdout", &tool.stdout)) else {
+    let stdout = if tool.joined { "output" } else { "stdout" };
+    let Some((stream, output)) = last("stderr", &tool.stderr).or_else(|| last(stdout, &tool.stdout)) else {
         return vec![said("output", "none")];
     };
     let title = match output.len() {
@@ -153,7 +154,7 @@ fn folder(workspace: &str, cwd: &str) -> String {
 mod tests {
     use super::super::samples::Script;
     use super::*;
-    use crate::event::{Stream, ToolOutcome};
+    use crate::event::{EventBody, Stream, ToolOutcome, ToolTerminal};
 
     fn text(script: &Script) -> String {
         closing(&script.record)
@@ -212,6 +213,26 @@ mod tests {
             | the end
           only this tool again: devshell run --profile ci --only t
         ");
+    }
+
+    #[test]
+    fn what_came_through_one_terminal_is_neither_stdout_nor_stderr() {
+        let mut script = Script::of(&["t"]);
+        script.emit(EventBody::ToolStarted {
+            tool: "t".to_owned(),
+            argv: vec!["t".to_owned()],
+            cwd: "/hello".to_owned(),
+            attempt: 1,
+            terminal: Some(ToolTerminal {
+                joined: true,
+                interactive: false,
+            }),
+        });
+        script.output("t", Stream::Stdout, "the end\r\n");
+        script.ended("t", 1, Some(1), None, 1000);
+        script.finished(Class::Tool, 1, Some("t"), None);
+        let text = text(&script);
+        assert!(text.contains("  its output:\n    | the end\n"), "{text}");
     }
 
     #[test]

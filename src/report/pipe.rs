@@ -30,6 +30,8 @@ pub struct Pipe {
     dropped: usize,
     /// Whether the last wait was in vain: then no second one while the run is wanted elsewhere.
     stuck: bool,
+    /// Whether each LF goes out as CR LF.
+    returns: bool,
 }
 
 impl Pipe {
@@ -55,7 +57,15 @@ impl Pipe {
             pending: Vec::new(),
             dropped: 0,
             stuck: false,
+            returns: false,
         }
+    }
+
+    /// For a terminal that a tool may have put into raw mode, and for nothing but devshell's own
+    /// words: a line starts at its left edge all the same.
+    #[must_use]
+    pub fn with_returns(self) -> Self {
+        Self { returns: true, ..self }
     }
 
     /// Writes bytes as they are.
@@ -63,8 +73,13 @@ impl Pipe {
     /// # Errors
     /// What the stream says, except that its reader has gone.
     pub fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        if let Some(last) = bytes.last() {
-            self.at_line_start = *last == b'\n';
+        let Some(last) = bytes.last() else {
+            return self.wipe(bytes);
+        };
+        self.at_line_start = *last == b'\n';
+        if self.returns {
+            let lines = bytes.split(|&byte| byte == b'\n');
+            return self.wipe(&lines.collect::<Vec<_>>().join(&b"\r\n"[..]));
         }
         self.wipe(bytes)
     }
@@ -191,6 +206,19 @@ mod tests {
         let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
         let mut full = Pipe::new(full.into(), || false);
         assert_eq!(full.write(b"a").unwrap_err().kind(), io::ErrorKind::StorageFull);
+    }
+
+    #[test]
+    fn lines_return_to_the_left_edge_where_the_terminal_does_not_see_to_it() {
+        let (mut reader, writer) = std::io::pipe().unwrap();
+        let mut pipe = Pipe::new(writer.into(), || false).with_returns();
+        pipe.write(b"\na\nb").unwrap();
+        pipe.write(b"c\n").unwrap();
+        assert!(pipe.at_line_start());
+        drop(pipe);
+        let mut text = String::new();
+        reader.read_to_string(&mut text).unwrap();
+        assert_eq!(text, "\r\na\r\nbc\r\n");
     }
 
     #[test]

@@ -224,10 +224,7 @@ impl EventSink for PlainReporter {
                 ))
             }
             EventBody::ToolStarted {
-                tool,
-                argv,
-                cwd: _,
-                attempt,
+                tool, argv, attempt, ..
             } => {
                 let mut text = self.title(tool, argv, *attempt);
                 // A script may be long; the whole of it is in the plan.

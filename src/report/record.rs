@@ -63,6 +63,8 @@ pub(super) struct ToolRecord {
     /// The end of its last attempt's output; only while it runs and after a failure.
     pub(super) stdout: Tail,
     pub(super) stderr: Tail,
+    /// Whether its stderr comes as stdout: both are one terminal.
+    pub(super) joined: bool,
     /// On which stream it spoke last.
     last_stream: Option<Stream>,
 }
@@ -187,12 +189,19 @@ impl Record {
                 }
             }
             EventBody::Warning { .. } => {}
-            EventBody::ToolStarted { tool, argv, cwd, .. } => {
+            EventBody::ToolStarted {
+                tool,
+                argv,
+                cwd,
+                terminal,
+                ..
+            } => {
                 self.phase = Phase::Running;
                 let tool = self.turn_to(tool);
                 tool.attempts += 1;
                 tool.argv.clone_from(argv);
                 tool.cwd.clone_from(cwd);
+                tool.joined = terminal.is_some_and(|terminal| terminal.joined);
                 tool.state = ToolState::Running { since_ms: event.t_ms };
                 tool.forget_output();
             }

@@ -44,6 +44,7 @@ impl Script {
             argv: vec!["run".to_owned(), tool.to_owned(), "a b".to_owned()],
             cwd: "/hello/sub".to_owned(),
             attempt,
+            terminal: None,
         });
     }
 

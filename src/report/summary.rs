@@ -236,6 +236,7 @@ pub(super) fn write_back(record: &Record, with_table: bool) -> Vec<Said> {
             Tone::Plain,
             "nothing was committed: the result is kept aside",
         )],
+        WriteBackState::Dropped => vec![Said::new(Tone::Plain, "dropped: nothing of what was changed is left")],
         WriteBackState::None if !with_table => Vec::new(),
         WriteBackState::None if record.strategy.as_deref() == Some("in_place") => {
             let text = "nothing to commit: the tools worked on the workspace itself";
@@ -340,5 +341,13 @@ mod tests {
         script.written(WriteBackState::Refused);
         script.finished(Class::Conflict, 73, None, Some("id"));
         assert_eq!(text(&script, None), "conflict: some/file\nnothing was committed\n");
+    }
+
+    #[test]
+    fn a_result_that_was_dropped_is_said_to_be_gone() {
+        let mut script = Script::of(&["t"]);
+        script.tool("t", Failed, 1);
+        script.written(WriteBackState::Dropped);
+        assert_eq!(text(&script, None), "dropped: nothing of what was changed is left\n");
     }
 }

@@ -72,6 +72,10 @@ impl Runner<'_> {
             return None;
         }
         let due = match (self.plan.write_back, &self.failure) {
+            (WriteBack::Drop, _) => {
+                self.write_back_finished(WriteBackState::Dropped, 0, 0, Vec::new());
+                return None;
+            }
             (WriteBack::Never, _) => false,
             (WriteBack::OnSuccess | WriteBack::Always, None) => true,
             (WriteBack::OnSuccess, Some(_)) => false,

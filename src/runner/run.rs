@@ -6,7 +6,7 @@ use std::time::Instant;
 use crate::event::{Emitter, EventBody, EventSink, WriteBackState, millis};
 use crate::exit::End;
 use crate::plan::Plan;
-use crate::process::{Cancel, Stdin};
+use crate::process::{Cancel, Stdin, Terminal};
 use crate::session::{Context, Session};
 use crate::vfs::{Vfs, VfsPath};
 use crate::workspace::{self, Holder, LockError, Rules, WorkspaceLock};
@@ -27,6 +27,8 @@ pub struct Setup {
     pub secrets: Secrets,
     /// What the tools read.
     pub stdin: Stdin,
+    /// Set: the tools' output is a terminal.
+    pub terminal: Option<Terminal>,
     /// Whether the workspace's lock is taken; not by a run inside another run's view.
     pub lock: bool,
     /// How the caller is asked for more.

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::sync::mpsc;
 use std::time::Instant;
 
-use crate::event::{EventBody, OutputData, Stream, ToolOutcome, millis};
+use crate::event::{EventBody, OutputData, Stream, ToolOutcome, ToolTerminal, millis};
 use crate::exit::End;
 use crate::plan::{Backend, ToolPlan, guest_environment, tool_environment};
 use crate::process::{Limits, RunDeadline, Stage, ToolCommand, ToolEnd, ToolExit, supervise};
@@ -152,6 +152,10 @@ impl Runner<'_> {
                 .collect(),
             cwd: command.cwd.to_string(),
             attempt,
+            terminal: command.terminal.map(|terminal| ToolTerminal {
+                joined: terminal.joined,
+                interactive: terminal.interactive,
+            }),
         });
         let (end, stderr) = self.execute(tool, command);
         if end.leaked {
@@ -202,11 +206,15 @@ impl Runner<'_> {
         // The key tells a devshell inside whether it is in the same workspace.
         let id = format!("{}/{}", self.plan.places.key, self.setup.run_id);
         env.push(("DEVSHELL_RUN_ID".into(), OsString::from(id)));
+        if self.setup.terminal.is_some_and(|terminal| !terminal.interactive) {
+            without_pager(tool, &mut env);
+        }
         ToolCommand {
             argv: tool.argv.clone(),
             cwd,
             env,
             stdin: self.setup.stdin,
+            terminal: self.setup.terminal,
         }
     }
 
@@ -244,9 +252,10 @@ impl Runner<'_> {
                 // One closure at a time may hold the emitter, so output and stages share a cell.
                 let emitter = std::cell::RefCell::new(&mut self.emitter);
                 let mut tails = Tails::default();
+                let joined = command.terminal.is_some_and(|terminal| terminal.joined);
                 let mut masked = MaskedOutput::new(self.setup.secrets.mask());
                 let mut hand_on = |stream: Stream, bytes: Vec<u8>| {
-                    if stream == Stream::Stderr {
+                    if stream == Stream::Stderr || joined {
                         recent.push(&bytes);
                     }
                     let bytes = tails.whole(stream, bytes);
@@ -320,5 +329,18 @@ impl Runner<'_> {
             elapsed_ms: millis(start.elapsed()),
             survivors: end.survivors,
         });
+    }
+}
+
+/// What programs page their output with on a terminal. Nobody can turn the pages there.
+const PAGERS: [&str; 2] = ["PAGER", "GIT_PAGER"];
+
+/// Has a tool that finds itself on a terminal write all of its output, unless the config names a pager.
+fn without_pager(tool: &ToolPlan, env: &mut Vec<(OsString, OsString)>) {
+    for name in PAGERS {
+        if !tool.env.contains_key(name) {
+            env.retain(|(other, _)| other != name);
+            env.push((name.into(), "cat".into()));
+        }
     }
 }

@@ -117,6 +117,7 @@ fn prepare(
         env: environment(&connection.settings().tool_env, request.env),
         cwd: session.tools_root().to_owned(),
         stdin: Stdin::Null,
+        terminal: None,
     };
     let given = Given {
         input: reader.as_ref().map(std::os::fd::AsFd::as_fd),

@@ -127,6 +127,7 @@ impl SessionHolder {
                 Self::Host(_) | Self::Beta(_) => std::env::vars_os().collect(),
             },
             stdin: Stdin::Null,
+            terminal: None,
         };
         let mut pass_on = |stream: Stream, bytes: &[u8]| {
             // The tool's own bytes, where they would go without devshell; a reader that is gone

@@ -11,6 +11,8 @@ pub(crate) mod mounts;
 pub(crate) mod output;
 #[cfg(target_os = "linux")]
 pub(crate) mod probe;
+#[cfg(target_os = "linux")]
+pub(crate) mod pty;
 pub(crate) mod random;
 pub(crate) mod room;
 pub(crate) mod signals;

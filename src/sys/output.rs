@@ -18,9 +18,10 @@ const TERMINAL_PIECE: usize = 256;
 /// the descriptor blocks does not matter: it may be shared with programs that changed that.
 ///
 /// # Errors
-/// What the system says of the write.
+/// What the system says of the write; `BrokenPipe` when the reader, or the terminal, has gone.
 pub(crate) fn write_some(stream: impl AsFd, bytes: &[u8], wait: Duration) -> io::Result<usize> {
-    let piece = match FileType::from_raw_mode(rustix::fs::fstat(&stream)?.st_mode) {
+    let kind = FileType::from_raw_mode(rustix::fs::fstat(&stream)?.st_mode);
+    let piece = match kind {
         FileType::RegularFile => bytes.len(),
         FileType::CharacterDevice => bytes.len().min(TERMINAL_PIECE),
         _ => bytes.len().min(PIPE_PIECE),
@@ -37,6 +38,8 @@ pub(crate) fn write_some(stream: impl AsFd, bytes: &[u8], wait: Duration) -> io:
     }
     match rustix::io::write(&stream, &bytes[..piece]) {
         Err(Errno::AGAIN | Errno::INTR) => Ok(0),
+        // How a terminal says that its window was closed.
+        Err(Errno::IO) if kind == FileType::CharacterDevice => Err(io::ErrorKind::BrokenPipe.into()),
         written => Ok(written?),
     }
 }

@@ -53,6 +53,7 @@ fn request(argv: &[&str]) -> SpawnRequest {
         env: vec![("PATH".into(), std::env::var_os("PATH").unwrap())],
         cwd: PathBuf::from("/"),
         stdin: Stdin::Null,
+        terminal: None,
     }
 }
 

@@ -110,3 +110,60 @@ fn a_full_channel_holds_up_the_tool_and_not_its_stop() {
     });
     assert!(received.sum::<usize>() < 1 << 20);
 }
+
+#[test]
+fn on_a_terminal_of_its_own_a_tool_says_everything_on_stdout_and_is_at_its_end_when_all_has_come() {
+    let asked = |joined| SpawnRequest {
+        terminal: Some(Terminal {
+            joined,
+            interactive: false,
+        }),
+        ..sh("test -t 1 || exit 9; seq 1 20000; test -t 2 && echo joined >&2 || echo apart >&2")
+    };
+    let numbers: String = (1..=20_000).map(|number| format!("{number}\n")).collect();
+    for mut keeper in [best(), plain()] {
+        let ran = run(&mut keeper, &asked(true));
+        assert_eq!((ran.exit, ran.end.leaked), (ToolExit::Success, false));
+        assert!(ran.stdout == format!("{numbers}joined\n").into_bytes());
+        assert_eq!(ran.stderr, b"");
+        let ran = run(&mut keeper, &asked(false));
+        assert_eq!((ran.exit, ran.end.leaked), (ToolExit::Success, false));
+        assert!(ran.stdout == numbers.clone().into_bytes());
+        assert_eq!(ran.stderr, b"apart\n");
+    }
+}
+
+#[test]
+fn a_tool_that_cannot_be_started_on_a_terminal_is_told_as_ever() {
+    let asked = SpawnRequest {
+        terminal: Some(Terminal {
+            joined: true,
+            interactive: false,
+        }),
+        ..request(&["no-such-program"])
+    };
+    assert!(matches!(run(&mut best(), &asked).exit, ToolExit::NotFound(_)));
+}
+
+#[test]
+fn where_nobody_can_type_a_tool_gets_what_can_be_had() {
+    // The stdin of tests is no terminal.
+    if role().as_deref() != Some("no-keyboard") {
+        let name = "where_nobody_can_type";
+        passes(again(name, "no-keyboard", "exec \"$@\" </dev/null"));
+        return;
+    }
+    let asked = SpawnRequest {
+        terminal: Some(Terminal {
+            joined: true,
+            interactive: true,
+        }),
+        stdin: Stdin::Inherit,
+        ..sh("cat; test -t 1 && echo terminal || echo pipe; echo err >&2")
+    };
+    let ran = run(&mut best(), &asked);
+    assert_eq!(
+        (ran.stdout.as_slice(), ran.stderr.as_slice()),
+        (&b"pipe\n"[..], &b"err\n"[..])
+    );
+}

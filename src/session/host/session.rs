@@ -309,6 +309,7 @@ impl Session for HostSandboxSession {
             env,
             cwd,
             stdin: command.stdin,
+            terminal: command.terminal,
         };
         let tool = keeper.spawn(&request, messages).map_err(|source| VmError::Lost {
             message: "the process that keeps the tools does not answer".to_owned(),

@@ -117,6 +117,8 @@ struct Keeper<'a> {
     phase: Phase,
     id: u32,
     tool: Option<Pid>,
+    /// Whether the tool has a controlling terminal.
+    on_terminal: bool,
     status: Option<i32>,
     terminated: bool,
     survivors: Record,
@@ -141,6 +143,7 @@ impl<'a> Keeper<'a> {
             phase: Phase::Idle,
             id: 0,
             tool: None,
+            on_terminal: false,
             status: None,
             terminated: false,
             survivors: Record::new(),
@@ -217,11 +220,15 @@ impl<'a> Keeper<'a> {
     fn obey(&mut self, request: Request, descriptors: [Option<OwnedFd>; 4]) {
         match request {
             Request::Go => {}
-            Request::Spawn { id, length } => self.spawn(id, length, descriptors),
+            Request::Spawn { id, length } => self.spawn(id, length, descriptors, false),
             Request::Terminate(id) => {
                 if id == self.id && !matches!(self.phase, Phase::Idle | Phase::Killing(_)) {
                     self.terminated = true;
                     self.reach.signal(Signal::TERM, self.tool);
+                    if self.on_terminal {
+                        // A shell that is typed to ignores the one and heeds the other.
+                        self.reach.signal(Signal::HUP, self.tool);
+                    }
                     // What is stopped could not act on it.
                     self.reach.signal(Signal::CONT, self.tool);
                     if let Phase::Lingering(_) = self.phase {
@@ -242,15 +249,16 @@ impl<'a> Keeper<'a> {
                     processes::signal_group_raw(signal, tool);
                 }
             }
+            Request::SpawnOnTerminal { id, length } => self.spawn(id, length, descriptors, true),
         }
     }
 
-    fn spawn(&mut self, id: u32, length: u64, descriptors: [Option<OwnedFd>; 4]) {
+    fn spawn(&mut self, id: u32, length: u64, descriptors: [Option<OwnedFd>; 4], on_terminal: bool) {
         let outcome = if let (Phase::Idle, [Some(command), Some(stdin), Some(stdout), Some(stderr)]) =
             (self.phase, &descriptors)
         {
             let stdio = [stdin.as_fd(), stdout.as_fd(), stderr.as_fd()];
-            self.launcher.launch(command.as_fd(), length, stdio)
+            self.launcher.launch(command.as_fd(), length, stdio, on_terminal)
         } else {
             Err(Refusal::of_keeper(Errno::BUSY))
         };
@@ -259,6 +267,7 @@ impl<'a> Keeper<'a> {
                 self.phase = Phase::Running;
                 self.id = id;
                 self.tool = Some(pid);
+                self.on_terminal = on_terminal;
                 self.status = None;
                 self.terminated = false;
                 self.survivors.start(0);

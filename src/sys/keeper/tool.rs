@@ -106,12 +106,19 @@ impl Launcher {
         reason = "nothing may be boxed where nothing may be allocated"
     )]
     /// Starts the command that `memory` holds. Comes back when it has been executed.
-    pub(super) fn launch(&self, memory: BorrowedFd, length: u64, stdio: [BorrowedFd; 3]) -> Result<Pid, Refusal> {
+    pub(super) fn launch(
+        &self,
+        memory: BorrowedFd,
+        length: u64,
+        stdio: [BorrowedFd; 3],
+        on_terminal: bool,
+    ) -> Result<Pid, Refusal> {
         let command = Mapped::new(memory, length).map_err(Refusal::of_keeper)?;
         let mut start = Start {
             command: &command,
             stdio: stdio.map(|fd| fd.as_raw_fd()),
             bind_to_death: self.bind_to_death,
+            on_terminal,
             refusal: None,
         };
         let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;
@@ -140,6 +147,8 @@ struct Start<'a> {
     command: &'a Mapped,
     stdio: [RawFd; 3],
     bind_to_death: bool,
+    /// Whether stdin becomes the controlling terminal.
+    on_terminal: bool,
     refusal: Option<Refusal>,
 }
 
@@ -188,6 +197,9 @@ impl Start<'_> {
             if unsafe { libc::dup2(source, target) } == -1 {
                 return Err(last_errno());
             }
+        }
+        if self.on_terminal {
+            rustix::process::ioctl_tiocsctty(rustix::stdio::stdin())?;
         }
         Ok(())
     }

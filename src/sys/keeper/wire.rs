@@ -32,6 +32,13 @@ pub(crate) enum Request {
         /// 1 to 64.
         signal: i32,
     },
+    /// As `Spawn`; what the tool reads becomes its controlling terminal.
+    SpawnOnTerminal {
+        /// Names the tool in what follows.
+        id: u32,
+        /// Bytes of the command.
+        length: u64,
+    },
 }
 
 impl Request {
@@ -42,6 +49,7 @@ impl Request {
             Self::Terminate(id) => (3, id, 0),
             Self::Kill(id) => (4, id, 0),
             Self::Signal { id, signal } => (5, id, u64::from(signal.unsigned_abs())),
+            Self::SpawnOnTerminal { id, length } => (6, id, length),
         };
         let mut bytes = [0; REQUEST];
         let (first, rest) = bytes.split_at_mut(4);
@@ -66,6 +74,7 @@ impl Request {
                 id,
                 signal: i32::try_from(length).ok()?,
             },
+            6 => Self::SpawnOnTerminal { id, length },
             _ => return None,
         })
     }
@@ -317,6 +326,7 @@ mod tests {
             Request::Terminate(u32::MAX),
             Request::Kill(3),
             Request::Signal { id: 3, signal: 64 },
+            Request::SpawnOnTerminal { id: 8, length: 9 },
         ] {
             assert_eq!(Request::decode(&request.encode()), Some(request));
         }

@@ -3,6 +3,7 @@
 mod actions_runner;
 mod disk;
 mod golden;
+mod screen;
 mod strategy;
 mod tree;
 
@@ -17,6 +18,7 @@ use tempfile::TempDir;
 pub use actions_runner::ActionsRunner;
 pub use disk::{Disk, own_mounts};
 pub use golden::Golden;
+pub use screen::Screen;
 pub use strategy::{Arena, Places, Random, number, private_strategies, python, say, sure};
 pub use tree::{Tree, tree};
 
