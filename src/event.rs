@@ -7,6 +7,7 @@
 //! [`EVENT_VERSION`].
 
 mod hide;
+mod unwritten;
 
 use std::time::{Duration, Instant};
 
@@ -15,8 +16,10 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::exit::{Class, End, ExitCodePolicy};
+use crate::exit::Class;
 use crate::mask::Mask;
+
+pub(crate) use unwritten::unwritten;
 
 /// The value of `v` in every event of this version.
 pub const EVENT_VERSION: u32 = 1;
@@ -217,39 +220,6 @@ pub struct ToolTerminal {
     pub joined: bool,
     /// Whether its stdin is that terminal, too: somebody is typing there.
     pub interactive: bool,
-}
-
-impl EventBody {
-    /// Makes the end of a run say that a report of it could not be written. A run that went well
-    /// ends with that; one that did not keeps its own end.
-    pub(crate) fn note_unwritten(&mut self, failure: &std::io::Error) {
-        let Self::RunFinished {
-            class,
-            exit_code,
-            error,
-            ..
-        } = self
-        else {
-            return;
-        };
-        if *class == Class::Ok {
-            *class = Class::Sync;
-            *exit_code = End::Sync.code(ExitCodePolicy::Tool);
-            *error = Some(unwritten(failure));
-            return;
-        }
-        let failure = failure.to_string();
-        *error = match error.take() {
-            Some(text) if text.contains(&failure) => Some(text),
-            Some(text) => Some(format!("{text}; and a report could not be written: {failure}")),
-            None => Some(format!("a report could not be written: {failure}")),
-        };
-    }
-}
-
-/// What is said of a run that went well and whose report could not be written.
-pub(crate) fn unwritten(failure: &std::io::Error) -> String {
-    format!("everything is done, but a report could not be written: {failure}")
 }
 
 /// What to type next, each command as its argv.
