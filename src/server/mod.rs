@@ -2,8 +2,8 @@
 //! many clients at once, works on files beneath its roots only, and runs tools by the same
 //! engine ([`crate::process`]) as the host backend.
 //!
-//! A connection is one thread that reads ([`connection`]), one that writes where the client is
-//! slow ([`outbox`]), and one for each exec ([`exec`]) with the keeper that it runs in.
+//! A connection is one thread that reads (`connection`), one that writes where the client is
+//! slow (`outbox`), and one for each exec (`exec`) with the keeper that it runs in.
 
 mod bell;
 mod connection;
