@@ -108,6 +108,7 @@ fn the_list_runs_at_the_sidecar_and_the_result_comes_home() {
     let mode = std::os::unix::fs::PermissionsExt::mode(&project.path("mode").metadata().unwrap().permissions());
     assert_eq!(mode & 0o777, 0o755);
     // What the commit wrote is carried once more; then only what changed is.
+    std::thread::sleep(Duration::from_millis(60));
     remote.exec(&[], "true").code(0);
     std::thread::sleep(Duration::from_millis(60));
     project.write("gone", "again");

@@ -330,7 +330,8 @@ fn an_address_that_is_taken_or_none_is_told_of() {
 /// Starts a server with sockets handed over, as systemd does it.
 fn inherit(sidecar: &Sidecar, listener: &UnixListener, pid: &str) -> Command {
     use std::os::fd::AsRawFd as _;
-    let mut command = Command::new("sh");
+    // Plain shells know descriptors of one digit only.
+    let mut command = Command::new("bash");
     let number = listener.as_raw_fd();
     // The descriptor is this process's own and close-on-exec: the shell gets it by its path.
     let script = format!("exec 3<&{number}; LISTEN_FDS=1 LISTEN_PID={pid} exec \"$@\"");
