@@ -277,7 +277,7 @@ fn ends(lima: &Lima) {
     ran.code(127)
         .says("t0 failed with code 255")
         .says("t1 failed with code 137")
-        .says("t2 ended by signal 9")
+        .says("t2 ended by SIGKILL")
         .says("t3 failed with code 3")
         .says("was not found in PATH of the guest");
 }
