@@ -60,6 +60,14 @@ pub enum VmError {
 }
 
 impl VmError {
+    /// A step that comes before `ensure_ready`, or after `release`.
+    pub(super) fn not_ready() -> Self {
+        Self::Lost {
+            message: "the session is not ready".to_owned(),
+            source: None,
+        }
+    }
+
     /// Whether the work was given up because somebody wished so or a deadline passed.
     #[must_use]
     pub fn is_cancelled(&self) -> bool {

@@ -17,7 +17,7 @@ use crate::workspace::SyncError;
 use super::files::RemoteFiles;
 use super::greeting::{Begun, begin, candidates, failed, shake_hands};
 use super::link::{CallError, Link};
-use super::session::{BetaSession, not_ready};
+use super::session::BetaSession;
 use super::transport::{Transport, in_words};
 
 /// What the file of the proof is called.
@@ -56,7 +56,7 @@ impl BetaSession {
                 Err(NotHad::Sidecar(error)) => return Err(error),
             }
         }
-        Err(first.unwrap_or_else(not_ready))
+        Err(first.unwrap_or_else(VmError::not_ready))
     }
 
     fn connect_in(&self, staging: &Path, cx: &mut Context) -> Result<Connected, NotHad> {

@@ -122,7 +122,7 @@ impl BetaSession {
     /// Says to the sidecar which way the tree goes.
     fn sync(&self, direction: Direction, cancel: &Cancel) -> Result<(), VmError> {
         let Some(connected) = &self.connected else {
-            return Err(not_ready());
+            return Err(VmError::not_ready());
         };
         let request = SyncRequest {
             session_id: connected.begun.id.clone(),
@@ -172,7 +172,7 @@ impl BetaSession {
                 }
             }
         }
-        self.connected.as_ref().ok_or_else(not_ready)
+        self.connected.as_ref().ok_or_else(VmError::not_ready)
     }
 }
 
@@ -182,13 +182,6 @@ struct Silent;
 impl crate::event::EventSink for Silent {
     fn emit(&mut self, _: &crate::event::Event) -> std::io::Result<()> {
         Ok(())
-    }
-}
-
-pub(super) fn not_ready() -> VmError {
-    VmError::Lost {
-        message: "the session is not ready".to_owned(),
-        source: None,
     }
 }
 
@@ -309,7 +302,7 @@ impl Session for BetaSession {
         }
         match &mut self.staged {
             Some(staged) => staged.collect(vfs, cx),
-            None => Err(not_ready()),
+            None => Err(VmError::not_ready()),
         }
     }
 
@@ -365,14 +358,14 @@ impl BetaSession {
         let folder = self.guest_folder(&vfs.workspace())?;
         let (guest, here) = (&self.settings.guest, &self.settings.folder);
         self.outputs = Some(Box::new(Outputs::note(&guest.outputs, here, vfs, cx)?));
-        let mut files = self.files().ok_or_else(not_ready)?;
+        let mut files = self.files().ok_or_else(VmError::not_ready)?;
         put_inputs(&guest.inputs, here, &mut files, &folder, vfs, cx)
     }
 
     fn take_out(&mut self, vfs: &mut Vfs, cx: &mut Context) -> Result<Baseline, VmError> {
         let folder = self.guest_folder(&vfs.workspace())?;
         let (Some(mut files), Some(outputs)) = (self.files(), self.outputs.as_mut()) else {
-            return Err(not_ready());
+            return Err(VmError::not_ready());
         };
         outputs.collect(&mut files, &folder, vfs, cx)
     }

@@ -231,7 +231,7 @@ impl HostSandboxSession {
         act: impl FnOnce(&mut dyn Tree, &mut Context) -> Result<T, VmError>,
     ) -> Result<T, VmError> {
         let (Some(mut place), Some(tree)) = (self.place.take(), &mut self.tree) else {
-            return Err(not_ready());
+            return Err(VmError::not_ready());
         };
         let reached = place.keeper.isolation();
         // The tools after this one find what those before it left in their /tmp.
@@ -242,7 +242,7 @@ impl HostSandboxSession {
         drop(place);
         let done = act(tree.as_mut(), cx)?;
         let Some(tree) = self.tree.as_deref() else {
-            return Err(not_ready());
+            return Err(VmError::not_ready());
         };
         let (place, less) = self.start(tree, cx, before).map_err(|error| self.no_keeper(error))?;
         let now = self.level(place.keeper.isolation(), tree);
@@ -293,7 +293,7 @@ impl Session for HostSandboxSession {
         messages: SyncSender<Message>,
     ) -> Result<Box<dyn Running>, VmError> {
         let Some(Place { keeper, seen, .. }) = &mut self.place else {
-            return Err(not_ready());
+            return Err(VmError::not_ready());
         };
         let cwd = seen.of(&command.cwd);
         let mut env = command.env.clone();
@@ -357,7 +357,7 @@ impl Session for HostSandboxSession {
         self.place = None;
         match &mut self.tree {
             Some(tree) => tree.collect(vfs, cx),
-            None => Err(not_ready()),
+            None => Err(VmError::not_ready()),
         }
     }
 
@@ -365,12 +365,5 @@ impl Session for HostSandboxSession {
         self.place = None;
         self.tree = None;
         Ok(())
-    }
-}
-
-fn not_ready() -> VmError {
-    VmError::Lost {
-        message: "the session is not ready".to_owned(),
-        source: None,
     }
 }

@@ -143,7 +143,7 @@ impl GammaSession {
     }
 
     fn guest(&self) -> Result<&Arc<Guest>, VmError> {
-        self.guest.as_ref().ok_or_else(not_ready)
+        self.guest.as_ref().ok_or_else(VmError::not_ready)
     }
 
     fn files(&self) -> Option<GuestFiles> {
@@ -198,7 +198,7 @@ impl GammaSession {
         let folder = self.guest_path(&vfs.workspace())?;
         let (guest, here) = (&self.settings.lima.guest, &self.settings.folder);
         self.outputs = Some(Box::new(Outputs::note(&guest.outputs, here, vfs, cx)?));
-        let mut files = self.files().ok_or_else(not_ready)?;
+        let mut files = self.files().ok_or_else(VmError::not_ready)?;
         put_inputs(&guest.inputs, here, &mut files, folder.as_ref(), vfs, cx)
     }
 
@@ -216,13 +216,6 @@ impl GammaSession {
             Some(found) if found.errors.is_empty() => format!("the instance is {} now", found.status),
             Some(found) => format!("the instance is {} now: {}", found.status, found.errors_in_words()),
         })
-    }
-}
-
-fn not_ready() -> VmError {
-    VmError::Lost {
-        message: "the session is not ready".to_owned(),
-        source: None,
     }
 }
 
@@ -354,7 +347,7 @@ impl Session for GammaSession {
         if self.settings.mode == WorkspaceMode::Guest {
             let folder = self.guest_path(&vfs.workspace())?;
             let (Some(mut files), Some(outputs)) = (self.files(), self.outputs.as_mut()) else {
-                return Err(not_ready());
+                return Err(VmError::not_ready());
             };
             return outputs.collect(&mut files, folder.as_ref(), vfs, cx);
         }
@@ -365,7 +358,7 @@ impl Session for GammaSession {
         }
         match &mut self.staged {
             Some(staged) => staged.collect(vfs, cx),
-            None => Err(not_ready()),
+            None => Err(VmError::not_ready()),
         }
     }
 
