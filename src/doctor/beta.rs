@@ -11,7 +11,7 @@ use std::time::Duration;
 use crate::plan::SidecarAddress;
 use crate::quote::command_line;
 use crate::runner::chain;
-use crate::session::beta::{Greeting, greet};
+use crate::session::sidecar::{Greeting, greet};
 
 use super::Case;
 use super::facts::{program, text};

@@ -8,6 +8,7 @@ pub mod host;
 pub mod lima;
 mod open;
 mod owner;
+pub mod sidecar;
 mod staged_tree;
 mod staging;
 mod words;

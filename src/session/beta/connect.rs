@@ -2,37 +2,26 @@
 
 use std::ffi::OsStr;
 use std::io::Read as _;
-use std::path::Path;
-use std::sync::mpsc::SyncSender;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use crate::event::Stream;
 use crate::guest_fs::GuestFsOps as _;
 use crate::plan::WorkspaceMode;
-use crate::process::{Cancel, Message, OnStderr, Peer};
+use crate::process::Cancel;
+use crate::session::sidecar::{Begun, CallError, Connection, RemoteFiles, begin, failed, in_words};
 use crate::session::{Context, VmError};
 use crate::sidecar::{Capability, ErrorCode};
 use crate::workspace::SyncError;
 
-use super::files::RemoteFiles;
-use super::greeting::{Begun, begin, candidates, failed, shake_hands};
-use super::link::{CallError, Link};
 use super::session::BetaSession;
-use super::transport::{Transport, in_words};
 
 /// What the file of the proof is called.
 const PROOF: &str = ".devshell-proof-";
 
-/// Where the stderr of a program that is spoken with goes while a tool runs there.
-pub(super) type Spill = Arc<Mutex<Option<SyncSender<Message>>>>;
-
 /// A connection with its session.
 pub(super) struct Connected {
-    // Before the program: it is to see the end of its stdin first.
-    pub(super) link: Arc<Link>,
+    pub(super) connection: Connection,
     pub(super) begun: Begun,
-    pub(super) spill: Spill,
-    pub(super) peer: Option<Peer>,
 }
 
 /// Why there is no session.
@@ -61,40 +50,26 @@ impl BetaSession {
 
     fn connect_in(&self, staging: &Path, cx: &mut Context) -> Result<Connected, NotHad> {
         let address = &self.settings().address;
-        let spill = Spill::default();
-        let transport = Transport::open(address, spilling(&spill)).map_err(NotHad::Sidecar)?;
-        let mut peer = transport.peer;
-        let link = Link::new(transport.reader, transport.writer).map_err(|source| {
-            NotHad::Sidecar(VmError::Ipc {
-                message: "cannot start a thread".to_owned(),
-                source: Some(source),
-            })
-        })?;
-        let answer = shake_hands(&link, address, self.settings().token_file.as_deref(), cx.cancel)
-            .map_err(|error| NotHad::Sidecar(with_last_words(error, &mut peer)))?;
-        if !link.has(Capability::ExecStream) && !self.is_anew() {
+        let mut connection =
+            Connection::open(address, self.settings().token_file.as_deref(), cx.cancel).map_err(NotHad::Sidecar)?;
+        if !connection.link.has(Capability::ExecStream) && !self.is_anew() {
             cx.emitter.warn(format!(
                 "{} ({} {}) speaks version 1 of the protocol only: output comes at the end of a tool or at the sidecar \
                  itself, a tool is stopped only by hanging up, and what it leaves running is not known",
                 in_words(address),
-                answer.server,
-                answer.server_version
+                connection.answer.server,
+                connection.answer.server_version
             ));
         }
         let guest = &self.settings().guest.guest_workspace;
         let staging_dir = staging.to_string_lossy();
-        let begun = begin(&link, &staging_dir, guest, cx.cancel).map_err(|error| match error {
+        let begun = begin(&connection.link, &staging_dir, guest, cx.cancel).map_err(|error| match error {
             CallError::Refused(refused) if matches!(refused.code, ErrorCode::BadStaging | ErrorCode::Forbidden) => {
                 NotHad::Folder(self.no_folder(&format!("{}: {}", refused.code, refused.message), &staging_dir))
             }
-            error => NotHad::Sidecar(with_last_words(failed(address, "session_start", error), &mut peer)),
+            error => NotHad::Sidecar(connection.with_last_words(failed(address, "session_start", error))),
         })?;
-        let connected = Connected {
-            link,
-            begun,
-            spill,
-            peer,
-        };
+        let connected = Connected { connection, begun };
         if self.settings().mode == WorkspaceMode::Sync {
             self.prove(&connected, cx.cancel)?;
         }
@@ -127,7 +102,11 @@ impl BetaSession {
         let name = marker.path().file_name().and_then(OsStr::to_str).unwrap_or_default();
         let mount = &self.settings().guest.guest_workspace;
         let path = format!("{}/{name}", mount.trim_end_matches('/'));
-        let mut files = RemoteFiles::new(Arc::clone(&connected.link), connected.begun.id.clone(), mount.clone());
+        let mut files = RemoteFiles::new(
+            Arc::clone(&connected.connection.link),
+            connected.begun.id.clone(),
+            mount.clone(),
+        );
         let seen = files.read_file(&path);
         if cancel.is_raised() {
             return Err(NotHad::Sidecar(VmError::Interrupted));
@@ -158,27 +137,14 @@ impl BetaSession {
     }
 }
 
-fn spilling(spill: &Spill) -> OnStderr {
-    let spill = Arc::clone(spill);
-    Box::new(move |bytes| {
-        let messages = spill.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        if let Some(messages) = messages {
-            let _ = messages.send(Message::Output(Stream::Stderr, bytes.to_vec()));
+/// Where the staging folder of a workspace may lie for the sidecar, in the order of trial:
+/// `session_staging` names what `vm.workspace_parent` is there, or that very folder.
+fn candidates(session_staging: Option<&str>, staging: &Path) -> Vec<PathBuf> {
+    match session_staging {
+        None => vec![staging.to_path_buf()],
+        Some(there) => {
+            let key = staging.file_name().unwrap_or_default();
+            vec![Path::new(there).join(key), PathBuf::from(there)]
         }
-    })
-}
-
-/// What the program that is spoken with said before it ended explains more than a closed pipe.
-pub(super) fn with_last_words(error: VmError, peer: &mut Option<Peer>) -> VmError {
-    let Some(words) = peer.as_mut().and_then(Peer::end_in_words) else {
-        return error;
-    };
-    match error {
-        VmError::Ipc { message, source } => VmError::Ipc {
-            message: format!("{message}; {words}"),
-            source,
-        },
-        VmError::Protocol(message) => VmError::Protocol(format!("{message}; {words}")),
-        other => other,
     }
 }

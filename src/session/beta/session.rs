@@ -2,14 +2,15 @@
 
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
-use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use crate::guest_fs::{GuestFsOps, logical_path_to_guest};
 use crate::plan::{Require, WorkspaceMode};
 use crate::process::{Cancel, Message, Running, ToolCommand};
 use crate::session::guest_tree::{Outputs, put_inputs};
+use crate::session::sidecar::{Broken, CallError, RemoteFiles, exec, failed, in_words, of_reply};
 use crate::session::staged_tree::StagedTree;
 use crate::session::{Context, Readiness, Session, VmError};
 use crate::sidecar::{Capability, Direction, Reply, Request, SessionShutdown, SyncRequest};
@@ -17,13 +18,7 @@ use crate::vfs::{Vfs, VfsPath};
 use crate::workspace::{Baseline, SyncError};
 
 use super::connect::Connected;
-use super::exec;
-use super::files::RemoteFiles;
-use super::greeting::failed;
-use super::link::{Broken, CallError};
-use super::said::of_reply;
 use super::settings::BetaSettings;
-use super::transport::in_words;
 
 /// How long the sidecar may take to bring a tree in order that it shares.
 const SYNC: Duration = Duration::from_secs(300);
@@ -113,7 +108,7 @@ impl BetaSession {
     fn files(&self) -> Option<RemoteFiles> {
         let connected = self.connected.as_ref()?;
         Some(RemoteFiles::new(
-            Arc::clone(&connected.link),
+            Arc::clone(&connected.connection.link),
             connected.begun.id.clone(),
             self.settings.guest.guest_workspace.clone(),
         ))
@@ -132,6 +127,7 @@ impl BetaSession {
         };
         let address = &self.settings.address;
         match connected
+            .connection
             .link
             .call(Request::SyncRequest(request), Some(SYNC), &|| !cancel.is_raised())
         {
@@ -143,7 +139,10 @@ impl BetaSession {
 
     /// The connection, made anew once where nothing was running when it broke.
     fn usable(&mut self) -> Result<&Connected, VmError> {
-        let broken = self.connected.as_ref().and_then(|connected| connected.link.broken());
+        let broken = self
+            .connected
+            .as_ref()
+            .and_then(|connected| connected.connection.link.broken());
         if let Some(broken) = broken {
             if self.reconnected || matches!(broken, Broken::Protocol(_)) {
                 self.loss = Some(broken.clone());
@@ -252,9 +251,9 @@ impl Session for BetaSession {
         let cwd = logical_path_to_guest(&self.settings.guest.guest_workspace, command.cwd.as_os_str())
             .map_err(|error| VmError::Config(error.to_string()))?;
         let connected = self.usable()?;
-        let spills = !connected.link.has(Capability::ExecStream);
-        *connected.spill.lock().unwrap_or_else(PoisonError::into_inner) = spills.then(|| messages.clone());
-        let tool = exec::start(&connected.link, &connected.begun.id, cwd, command, messages);
+        let spills = !connected.connection.link.has(Capability::ExecStream);
+        connected.connection.spill(spills.then(|| messages.clone()));
+        let tool = exec::start(&connected.connection.link, &connected.begun.id, cwd, command, messages);
         match tool {
             Ok(tool) => Ok(Box::new(tool)),
             Err(broken) => {
@@ -274,7 +273,11 @@ impl Session for BetaSession {
 
     fn loss(&self) -> Option<VmError> {
         let broken = self.loss.clone();
-        let broken = broken.or_else(|| self.connected.as_ref().and_then(|connected| connected.link.broken()))?;
+        let broken = broken.or_else(|| {
+            self.connected
+                .as_ref()
+                .and_then(|connected| connected.connection.link.broken())
+        })?;
         Some(lost(&broken))
     }
 
@@ -312,7 +315,7 @@ impl Session for BetaSession {
         let Some(connected) = self.connected.take() else {
             return Ok(());
         };
-        if connected.link.broken().is_some() {
+        if connected.connection.link.broken().is_some() {
             return Ok(());
         }
         let request = SessionShutdown {
@@ -320,10 +323,11 @@ impl Session for BetaSession {
             stop_vm: false,
         };
         let farewell = connected
+            .connection
             .link
             .call(Request::SessionShutdown(request), Some(FAREWELL), &|| true);
-        connected.link.hang_up();
-        drop(connected.peer);
+        connected.connection.link.hang_up();
+        drop(connected.connection);
         match farewell {
             Ok(_) => Ok(()),
             Err(error) => Err(failed(&self.settings.address, "session_shutdown", error)),

@@ -6,14 +6,14 @@ use crate::sidecar::Reply;
 const SHOWN: usize = 120;
 
 /// The beginning of what came, fit to be printed.
-pub(super) fn shown(line: &[u8]) -> String {
+pub(in crate::session) fn shown(line: &[u8]) -> String {
     let head = line.get(..SHOWN).unwrap_or(line);
     let more = if head.len() < line.len() { "…" } else { "" };
     format!("`{}{more}`", head.escape_ascii())
 }
 
 /// A reply in a word.
-pub(super) fn of_reply(reply: &Reply) -> String {
+pub(in crate::session) fn of_reply(reply: &Reply) -> String {
     match reply {
         Reply::HandshakeOk(_) => "handshake_ok".to_owned(),
         Reply::SessionOk(_) => "session_ok".to_owned(),

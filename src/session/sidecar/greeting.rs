@@ -1,6 +1,6 @@
 //! The first exchanges with a sidecar: handshake and session.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,10 +12,10 @@ use crate::sidecar::{
     VERSION,
 };
 
-use super::connect::with_last_words;
+use super::connection::Connection;
 use super::link::{Agreed, Broken, CallError, Link};
 use super::said::of_reply;
-use super::transport::{Transport, in_words};
+use super::transport::in_words;
 
 /// How long an answer may take that costs the sidecar nothing.
 const PROMPT: Duration = Duration::from_secs(20);
@@ -36,15 +36,9 @@ pub struct Greeting {
 /// # Errors
 /// [`VmError::Ipc`] and [`VmError::Protocol`] as a run would meet them.
 pub fn greet(address: &SidecarAddress, token_file: Option<&Path>) -> Result<Greeting, VmError> {
-    let transport = Transport::open(address, Box::new(|_| {}))?;
-    let mut peer = transport.peer;
-    let link = Link::new(transport.reader, transport.writer).map_err(|source| VmError::Ipc {
-        message: "cannot start a thread".to_owned(),
-        source: Some(source),
-    })?;
-    let answer = shake_hands(&link, address, token_file, &Cancel::new());
-    let answer = answer.map_err(|error| with_last_words(error, &mut peer))?;
-    link.hang_up();
+    let connection = Connection::open(address, token_file, &Cancel::new())?;
+    connection.link.hang_up();
+    let answer = connection.answer;
     Ok(Greeting {
         server: format!("{} {}", answer.server, answer.server_version).trim().to_owned(),
         capabilities: answer.capabilities.unwrap_or_default(),
@@ -52,7 +46,7 @@ pub fn greet(address: &SidecarAddress, token_file: Option<&Path>) -> Result<Gree
 }
 
 /// Turns what went wrong with a request into an error of the session.
-pub(super) fn failed(address: &SidecarAddress, asked: &str, error: CallError) -> VmError {
+pub(in crate::session) fn failed(address: &SidecarAddress, asked: &str, error: CallError) -> VmError {
     let sidecar = in_words(address);
     let ipc = |message: String| VmError::Ipc { message, source: None };
     match error {
@@ -149,17 +143,17 @@ fn keep_alive(link: &Arc<Link>, silence: Duration) -> std::io::Result<()> {
 
 /// A session that the sidecar has begun.
 #[derive(Debug, Clone)]
-pub(super) struct Begun {
+pub(in crate::session) struct Begun {
     /// What every request repeats.
-    pub(super) id: String,
+    pub(in crate::session) id: String,
     /// The folder that the sidecar works in, as it sees it.
-    pub(super) staging_dir: String,
+    pub(in crate::session) staging_dir: String,
     /// What it says of it.
-    pub(super) answer: SessionOk,
+    pub(in crate::session) answer: SessionOk,
 }
 
 /// Begins a session in a folder of the sidecar's.
-pub(super) fn begin(
+pub(in crate::session) fn begin(
     link: &Link,
     staging_dir: &str,
     guest_workspace: &str,
@@ -182,16 +176,4 @@ pub(super) fn begin(
         staging_dir: staging_dir.to_owned(),
         answer,
     })
-}
-
-/// Where the staging folder of a workspace may lie for the sidecar, in the order of trial:
-/// `session_staging` names what `vm.workspace_parent` is there, or that very folder.
-pub(super) fn candidates(session_staging: Option<&str>, staging: &Path) -> Vec<PathBuf> {
-    match session_staging {
-        None => vec![staging.to_path_buf()],
-        Some(there) => {
-            let key = staging.file_name().unwrap_or_default();
-            vec![Path::new(there).join(key), PathBuf::from(there)]
-        }
-    }
 }

@@ -39,14 +39,14 @@ struct Shared {
 }
 
 /// A tool that runs there.
-pub(super) struct RemoteTool {
+pub(in crate::session) struct RemoteTool {
     link: Arc<Link>,
     id: u64,
     shared: Arc<Shared>,
 }
 
 /// Starts a tool; says why it cannot be carried where a string of it is no UTF-8.
-pub(super) fn start(
+pub(in crate::session) fn start(
     link: &Arc<Link>,
     session_id: &str,
     guest_cwd: String,

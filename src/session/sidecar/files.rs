@@ -15,14 +15,14 @@ use super::said::of_reply;
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Files below the mount of a session.
-pub(super) struct RemoteFiles {
+pub(in crate::session) struct RemoteFiles {
     link: Arc<Link>,
     session_id: String,
     mount: String,
 }
 
 impl RemoteFiles {
-    pub(super) fn new(link: Arc<Link>, session_id: String, mount: String) -> Self {
+    pub(in crate::session) fn new(link: Arc<Link>, session_id: String, mount: String) -> Self {
         Self {
             link,
             session_id,
@@ -30,7 +30,7 @@ impl RemoteFiles {
         }
     }
 
-    pub(super) fn request(&self, operation: FsOperation, path: &[u8]) -> GuestFs {
+    pub(in crate::session) fn request(&self, operation: FsOperation, path: &[u8]) -> GuestFs {
         GuestFs::new(&self.session_id, operation, path)
     }
 
@@ -39,13 +39,13 @@ impl RemoteFiles {
     }
 
     /// One request with its answer.
-    pub(super) fn ask(&self, path: &str, request: GuestFs) -> Result<GuestFsOk, GuestFsError> {
+    pub(in crate::session) fn ask(&self, path: &str, request: GuestFs) -> Result<GuestFsOk, GuestFsError> {
         let reply = self.link.call(Request::GuestFs(request), Some(PATIENCE), &|| true);
         answered(path, reply)
     }
 
     /// The bytes of a file in pieces, then what is known of it.
-    pub(super) fn read_raw(
+    pub(in crate::session) fn read_raw(
         &self,
         path: &str,
         mut request: GuestFs,
@@ -76,7 +76,7 @@ impl RemoteFiles {
     }
 
     /// Writes a file in pieces; `next` gives none at the end.
-    pub(super) fn write_raw(
+    pub(in crate::session) fn write_raw(
         &self,
         path: &str,
         mut request: GuestFs,
@@ -123,7 +123,7 @@ impl RemoteFiles {
     }
 
     /// Whether contents may go in pieces, with their metadata.
-    pub(super) fn is_raw(&self) -> bool {
+    pub(in crate::session) fn is_raw(&self) -> bool {
         self.link.has(Capability::FsRaw) && self.link.has(Capability::FsStat)
     }
 }

@@ -23,7 +23,7 @@ const SLICE: Duration = Duration::from_millis(100);
 
 /// Why a connection is of no use any more.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Broken {
+pub(in crate::session) enum Broken {
     /// It ended, or nothing comes any more.
     Lost(String),
     /// The other side speaks something else.
@@ -32,7 +32,7 @@ pub(super) enum Broken {
 
 /// Why a request has no answer.
 #[derive(Debug)]
-pub(super) enum CallError {
+pub(in crate::session) enum CallError {
     /// The connection broke.
     Broken(Broken),
     /// The server refused.
@@ -54,7 +54,7 @@ enum Waiting {
 }
 
 /// What comes to a call.
-pub(super) enum Answer {
+pub(in crate::session) enum Answer {
     /// The reply.
     Reply(Box<Reply>),
     /// A piece of a file.
@@ -62,7 +62,7 @@ pub(super) enum Answer {
 }
 
 /// Who hears of an exec.
-pub(super) trait ExecSink: Send {
+pub(in crate::session) trait ExecSink: Send {
     /// Where its output goes.
     fn messages(&self) -> &SyncSender<Message>;
     /// It ended, or was refused, or nobody will ever know.
@@ -81,7 +81,7 @@ struct State {
 }
 
 /// A connection. Dropped, it hangs up: the sidecar then ends what runs for it.
-pub(super) struct Link {
+pub(in crate::session) struct Link {
     writer: Mutex<Outgoing>,
     state: Arc<Mutex<State>>,
     agreed: Arc<Mutex<Agreed>>,
@@ -90,10 +90,10 @@ pub(super) struct Link {
 
 /// What the handshake agreed on.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Agreed {
-    pub(super) capabilities: Capabilities,
+pub(in crate::session) struct Agreed {
+    pub(in crate::session) capabilities: Capabilities,
     /// After which silence the sidecar is gone.
-    pub(super) silence: Option<Duration>,
+    pub(in crate::session) silence: Option<Duration>,
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -102,7 +102,7 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Link {
     /// Starts to listen.
-    pub(super) fn new(reader: Incoming, writer: Outgoing) -> std::io::Result<Arc<Self>> {
+    pub(in crate::session) fn new(reader: Incoming, writer: Outgoing) -> std::io::Result<Arc<Self>> {
         let link = Arc::new(Self {
             writer: Mutex::new(writer),
             state: Arc::default(),
@@ -122,22 +122,22 @@ impl Link {
     }
 
     /// What the handshake agreed on; holds from the next line on.
-    pub(super) fn agree(&self, agreed: Agreed) {
+    pub(in crate::session) fn agree(&self, agreed: Agreed) {
         *locked(&self.agreed) = agreed;
     }
 
     /// Whether the sidecar has a capability.
-    pub(super) fn has(&self, capability: Capability) -> bool {
+    pub(in crate::session) fn has(&self, capability: Capability) -> bool {
         locked(&self.agreed).capabilities.has(capability)
     }
 
     /// Why the connection is of no use, if it is not.
-    pub(super) fn broken(&self) -> Option<Broken> {
+    pub(in crate::session) fn broken(&self) -> Option<Broken> {
         locked(&self.state).broken.clone()
     }
 
     /// Sends a request that has no reply of its own.
-    pub(super) fn tell(&self, request: Request, raw: &[u8]) -> Result<(), Broken> {
+    pub(in crate::session) fn tell(&self, request: Request, raw: &[u8]) -> Result<(), Broken> {
         let line = Addressed {
             id: None,
             body: request,
@@ -147,7 +147,7 @@ impl Link {
     }
 
     /// Asks and waits for the one reply.
-    pub(super) fn call(
+    pub(in crate::session) fn call(
         &self,
         request: Request,
         patience: Option<Duration>,
@@ -164,14 +164,14 @@ impl Link {
     }
 
     /// Asks; pieces and the reply come into the channel.
-    pub(super) fn ask(&self, request: Request) -> Result<(u64, Receiver<Answer>), CallError> {
+    pub(in crate::session) fn ask(&self, request: Request) -> Result<(u64, Receiver<Answer>), CallError> {
         let (sender, answers) = mpsc::sync_channel(4);
         let id = self.send(request, Waiting::Call(sender)).map_err(CallError::Broken)?;
         Ok((id, answers))
     }
 
     /// The next that comes to a call.
-    pub(super) fn next(
+    pub(in crate::session) fn next(
         &self,
         answers: &Receiver<Answer>,
         until: Option<Instant>,
@@ -194,7 +194,7 @@ impl Link {
     }
 
     /// Starts an exec; gives its id.
-    pub(super) fn exec(&self, request: Request, sink: Box<dyn ExecSink>) -> Result<u64, Broken> {
+    pub(in crate::session) fn exec(&self, request: Request, sink: Box<dyn ExecSink>) -> Result<u64, Broken> {
         self.send(request, Waiting::Exec(sink))
     }
 
@@ -236,7 +236,7 @@ impl Link {
     }
 
     /// Ends the connection.
-    pub(super) fn hang_up(&self) {
+    pub(in crate::session) fn hang_up(&self) {
         locked(&self.writer).hang_up();
     }
 }

@@ -20,21 +20,21 @@ const CONNECT: Duration = Duration::from_secs(10);
 const STUCK: Duration = Duration::from_secs(60);
 
 /// Both directions to a sidecar, and the program behind them where there is one.
-pub(super) struct Transport {
-    pub(super) reader: Incoming,
-    pub(super) writer: Outgoing,
-    pub(super) peer: Option<Peer>,
+pub(in crate::session) struct Transport {
+    pub(in crate::session) reader: Incoming,
+    pub(in crate::session) writer: Outgoing,
+    pub(in crate::session) peer: Option<Peer>,
 }
 
 /// What comes from the sidecar.
-pub(super) struct Incoming {
+pub(in crate::session) struct Incoming {
     stream: OwnedFd,
     /// How long a read may wait; `None`: for ever.
     patience: Option<Duration>,
 }
 
 /// What goes to the sidecar.
-pub(super) struct Outgoing {
+pub(in crate::session) struct Outgoing {
     /// None once it was hung up.
     stream: Option<OwnedFd>,
     is_socket: bool,
@@ -42,7 +42,7 @@ pub(super) struct Outgoing {
 
 impl Transport {
     /// Connects. `on_stderr` gets what a program that is spoken with says on its stderr.
-    pub(super) fn open(address: &SidecarAddress, on_stderr: OnStderr) -> Result<Self, VmError> {
+    pub(in crate::session) fn open(address: &SidecarAddress, on_stderr: OnStderr) -> Result<Self, VmError> {
         match address {
             SidecarAddress::Unix(path) => {
                 let stream = UnixStream::connect(path).map_err(|source| VmError::Ipc {
@@ -90,7 +90,7 @@ impl Incoming {
     }
 
     /// How long a read may wait from now on.
-    pub(super) fn set_patience(&mut self, patience: Option<Duration>) {
+    pub(in crate::session) fn set_patience(&mut self, patience: Option<Duration>) {
         self.patience = patience;
     }
 }
@@ -138,7 +138,7 @@ impl Write for Outgoing {
 
 impl Outgoing {
     /// Ends the connection: the other side sees it, and so does whoever reads here.
-    pub(super) fn hang_up(&mut self) {
+    pub(in crate::session) fn hang_up(&mut self) {
         if let Some(stream) = self.stream.take()
             && self.is_socket
         {
@@ -148,7 +148,7 @@ impl Outgoing {
 }
 
 /// The address as people read it.
-pub(super) fn in_words(address: &SidecarAddress) -> String {
+pub(in crate::session) fn in_words(address: &SidecarAddress) -> String {
     match address {
         SidecarAddress::Unix(path) => format!("the sidecar at `{}`", path.display()),
         SidecarAddress::Tcp(at) => format!("the sidecar at `tcp:{at}`"),

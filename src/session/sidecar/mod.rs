@@ -1,0 +1,18 @@
+//! This side of the sidecar protocol: what every session does that speaks with a `devshell-vm`.
+
+mod connection;
+pub(super) mod exec;
+mod files;
+mod greeting;
+mod link;
+mod said;
+mod transport;
+mod tree;
+
+pub(super) use connection::Connection;
+pub(super) use files::RemoteFiles;
+pub(super) use greeting::{Begun, begin, failed};
+pub use greeting::{Greeting, greet};
+pub(super) use link::{Broken, CallError};
+pub(super) use said::of_reply;
+pub(super) use transport::in_words;
