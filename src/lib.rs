@@ -37,6 +37,7 @@ pub mod event;
 pub mod exit;
 pub mod guest_fs;
 pub mod mask;
+mod mirror;
 pub mod plan;
 pub mod process;
 mod quote;

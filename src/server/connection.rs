@@ -119,7 +119,7 @@ impl Connection {
         self.bell.ring();
     }
 
-    fn is_closing(&self) -> bool {
+    pub(super) fn is_closing(&self) -> bool {
         self.closing.load(Ordering::SeqCst)
     }
 

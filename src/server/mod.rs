@@ -7,6 +7,8 @@
 
 mod bell;
 mod connection;
+mod contents;
+mod controls;
 mod exec;
 mod execs;
 mod fields;
@@ -15,6 +17,7 @@ mod listener;
 mod log;
 mod outbox;
 mod output;
+mod own_folder;
 mod paths;
 mod peer;
 mod refusal;
@@ -27,7 +30,7 @@ mod socket_file;
 mod staging;
 mod stdin;
 mod token;
-mod transfer;
+mod trees;
 
 pub use listener::{ListenError, Listener};
 pub use log::{Level, Log};

@@ -4,16 +4,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::sidecar::{
-    Addressed, Capabilities, Capability, DEFAULT_KEEPALIVE_MS, ErrorCode, Exec, ExecCancel, ExecSignal, ExecStdin,
-    Handshake, HandshakeOk, MAX_KEEPALIVE_MS, MAX_LINE, MIN_KEEPALIVE_MS, Reply, Request, SessionId, SessionOk,
-    SessionShutdown, SessionStart, SyncRequest, VERSION,
+    Addressed, Capabilities, Capability, DEFAULT_KEEPALIVE_MS, ErrorCode, Exec, Handshake, HandshakeOk,
+    MAX_KEEPALIVE_MS, MAX_LINE, MIN_KEEPALIVE_MS, Reply, Request, SessionId, SessionOk, SessionShutdown, SessionStart,
+    SyncRequest, VERSION,
 };
 
 use super::connection::{Connection, End};
+use super::contents::Files;
+use super::controls;
 use super::peer::Transport;
 use super::refusal::Refusal;
 use super::session::Session;
-use super::transfer::Files;
+use super::trees::Trees;
 
 /// How long a session's end waits for its execs beyond their grace.
 const STOPPED: Duration = Duration::from_secs(15);
@@ -27,6 +29,7 @@ pub(super) struct Requests<'a> {
     keepalive: Option<Duration>,
     session: Option<Arc<Session>>,
     files: Files<'a>,
+    trees: Trees<'a>,
 }
 
 /// What follows from a request.
@@ -53,6 +56,7 @@ impl<'a> Requests<'a> {
             keepalive: None,
             session: None,
             files: Files::new(connection),
+            trees: Trees::new(connection),
         }
     }
 
@@ -70,7 +74,10 @@ impl<'a> Requests<'a> {
     pub(super) fn handle(&mut self, request: Addressed<Request>, raw: Vec<u8>) -> Option<End> {
         let connection = self.connection;
         let id = request.id.filter(|_| connection.has(Capability::RequestId));
-        let is_framed = matches!(request.body, Request::ExecStdin(_) | Request::FsData(_));
+        let is_framed = matches!(
+            request.body,
+            Request::ExecStdin(_) | Request::FsData(_) | Request::TransferData(_)
+        );
         let done = match self.check(&request) {
             Err(refusal) => Err(refusal),
             Ok(()) => self.dispatch(id, request.body, raw),
@@ -129,6 +136,13 @@ impl<'a> Requests<'a> {
             Request::ExecCancel(_) => return op(Capability::ExecControl, "exec_cancel"),
             Request::ExecStdin(_) => return op(Capability::ExecControl, "exec_stdin"),
             Request::FsData(_) => return op(Capability::FsRaw, "fs_data"),
+            Request::TransferData(_) => return op(Capability::Transfer, "transfer_data"),
+            Request::Transfer(_) => op(Capability::Transfer, "transfer")?,
+            Request::SessionStart(start) if start.transfer.is_some() && !connection.has(Capability::Transfer) => {
+                return Err(Refusal::bad_request(
+                    "the field `transfer` needs the capability transfer",
+                ));
+            }
             Request::Ping => return op(Capability::Keepalive, "ping"),
             _ => {}
         }
@@ -139,9 +153,15 @@ impl<'a> Requests<'a> {
             None => Err(Refusal::bad_request(
                 "the field `id` is missing (request_id was agreed on)",
             )),
-            Some(id) if connection.execs().get(id).is_some() || self.files.is_under_way(id) => Err(
-                Refusal::bad_request(format!("a request with the id {id} is under way already")),
-            ),
+            Some(id)
+                if connection.execs().get(id).is_some()
+                    || self.files.is_under_way(id)
+                    || self.trees.is_under_way(id) =>
+            {
+                Err(Refusal::bad_request(format!(
+                    "a request with the id {id} is under way already"
+                )))
+            }
             Some(_) => Ok(()),
         }
     }
@@ -160,9 +180,21 @@ impl<'a> Requests<'a> {
                     .map_or(Done::Later, Done::from))
             }
             Request::SessionShutdown(request) => self.session_shutdown(&request),
-            Request::ExecSignal(request) => self.signal(&request),
-            Request::ExecCancel(request) => Ok(self.cancel(&request)),
-            Request::ExecStdin(request) => self.stdin(&request, raw),
+            Request::Transfer(request) => {
+                let session = self.session(&request.session_id);
+                self.trees.begin(session, id.unwrap_or(0), request)?;
+                Ok(Done::Later)
+            }
+            Request::TransferData(request) => {
+                self.trees.data(&request, raw)?;
+                Ok(Done::Later)
+            }
+            Request::ExecSignal(request) => controls::signal(self.connection, &request).map(|()| Done::Later),
+            Request::ExecCancel(request) => {
+                controls::cancel(self.connection, &request);
+                Ok(Done::Later)
+            }
+            Request::ExecStdin(request) => controls::stdin(self.connection, &request, raw).map(|()| Done::Later),
             Request::FsData(request) => {
                 self.files.data(&request, &raw)?;
                 Ok(Done::Later)
@@ -275,6 +307,10 @@ impl<'a> Requests<'a> {
             session_id: request.session_id.clone(),
             ..SessionOk::default()
         };
+        if let Some(own) = session.own_folder() {
+            reply.staging_dir = Some(session.staging().path().to_string_lossy().into_owned());
+            reply.state = Some(own.state().to_owned());
+        }
         if !connection.capabilities().is_empty() {
             reply.mounted = Some(place.mounted);
             reply.contained = Some(place.contained);
@@ -355,54 +391,11 @@ impl<'a> Requests<'a> {
         Ok(Done::Later)
     }
 
-    fn signal(&self, request: &ExecSignal) -> Result<Done, Refusal> {
-        let Some(signal) = i32::try_from(request.signal)
-            .ok()
-            .filter(|signal| (1..=64).contains(signal))
-        else {
-            return Err(Refusal::bad_request(format!("there is no signal {}", request.signal)));
-        };
-        if let Some(lever) = self.connection.execs().get(request.id) {
-            lever.signaller.signal(signal);
-        }
-        Ok(Done::Later)
-    }
-
-    fn cancel(&self, request: &ExecCancel) -> Done {
-        if let Some(lever) = self.connection.execs().get(request.id) {
-            match request.grace_ms {
-                Some(millis) => lever.cancel.stop_within(Duration::from_millis(millis)),
-                None => lever.cancel.stop(),
-            }
-            self.connection.outbox().nudge();
-        }
-        Done::Later
-    }
-
-    fn stdin(&self, request: &ExecStdin, raw: Vec<u8>) -> Result<Done, Refusal> {
-        let Some(lever) = self.connection.execs().get(request.id) else {
-            return Ok(Done::Later);
-        };
-        let Some(feed) = lever.feed else {
-            return Err(Refusal::bad_request(format!(
-                "the exec {} reads /dev/null (it was not started with `stdin`)",
-                request.id
-            )));
-        };
-        if feed.take(raw, request.eof) {
-            return Ok(Done::Later);
-        }
-        Err(Refusal::bad_request(format!(
-            "exec_stdin of {}: more than {} bytes are under way, or it came after the end",
-            request.id,
-            crate::sidecar::STDIN_WINDOW
-        )))
-    }
-
     fn session_shutdown(&mut self, request: &SessionShutdown) -> Result<Done, Refusal> {
         let connection = self.connection;
         drop(self.session(&request.session_id)?);
         self.files.drop_all();
+        self.trees = Trees::new(connection);
         connection.execs().stop_all();
         connection.outbox().nudge();
         if !connection.execs().wait(connection.settings().grace + STOPPED) {

@@ -7,6 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use crate::process::{Keeper, KeeperError, KeeperSpec, MountStep, Namespaces};
 use crate::sidecar::{ErrorCode, SessionStart};
 
+use super::own_folder::OwnFolder;
 use super::paths::{Below, Mount};
 use super::refusal::Refusal;
 use super::staging::{Roots, Staging};
@@ -22,6 +23,8 @@ pub(super) struct Session {
     staging: Staging,
     place: Place,
     spare: Mutex<Vec<Keeper>>,
+    /// Where the folder is the server's own choice. Last: it is let go when no keeper has it any more.
+    own: Option<OwnFolder>,
 }
 
 /// What tools see, and what holds for them.
@@ -49,7 +52,18 @@ impl Session {
                 request.guest_workspace
             ))
         })?;
-        let staging = roots.staging(&request.staging_dir)?;
+        let (staging, own) = match &request.transfer {
+            None => (roots.staging(&request.staging_dir)?, None),
+            Some(_) if !request.staging_dir.is_empty() => {
+                return Err(Refusal::bad_request(
+                    "with `transfer` the folder is the server's own choice: staging_dir has to be empty",
+                ));
+            }
+            Some(wanted) => {
+                let (staging, own) = roots.own_folder(wanted)?;
+                (staging, Some(own))
+            }
+        };
         let (place, keeper) = find_place(&mount.path(), &staging);
         Ok(Self {
             id: request.session_id.clone(),
@@ -57,6 +71,7 @@ impl Session {
             staging,
             place,
             spare: Mutex::new(keeper.into_iter().collect()),
+            own,
         })
     }
 
@@ -66,6 +81,11 @@ impl Session {
 
     pub(super) fn place(&self) -> &Place {
         &self.place
+    }
+
+    /// Where the folder is the server's own choice.
+    pub(super) fn own_folder(&self) -> Option<&OwnFolder> {
+        self.own.as_ref()
     }
 
     pub(super) fn staging(&self) -> &Staging {

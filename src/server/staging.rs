@@ -48,6 +48,11 @@ impl Roots {
         paths.iter().map(open).collect::<Result<_, _>>().map(Self)
     }
 
+    /// The one beneath which the server makes folders of its own choice, with its path.
+    pub(super) fn first(&self) -> Option<(&OwnedFd, &Path)> {
+        self.0.first().map(|root| (&root.fd, root.real.as_path()))
+    }
+
     /// Opens the folder that a client names.
     ///
     /// # Errors
@@ -108,7 +113,7 @@ fn explain(dir: &str, error: &io::Error) -> Refusal {
 }
 
 impl Staging {
-    fn new(fd: OwnedFd, path: PathBuf) -> Self {
+    pub(super) fn new(fd: OwnedFd, path: PathBuf) -> Self {
         // Where it really is, whatever links led there.
         let real = std::fs::read_link(format!("/proc/self/fd/{}", fd.as_raw_fd()));
         Self {

@@ -23,19 +23,36 @@ pub(super) struct StagedTree {
     workspace: VfsPath,
     /// What earlier pulls found, which stays what the commit compares with.
     earlier: Option<Baseline>,
+    /// Whether this is only a part of the way, and somebody else tells what was carried.
+    is_quiet: bool,
 }
 
 impl StagedTree {
     /// Makes the staging equal to `vfs`.
     pub(super) fn new(place: &StagingPlace, rules: Rules, vfs: &Vfs, cx: &mut Context) -> Result<Self, VmError> {
         let staging = Staging::open(place).map_err(|source| staging_error(place, source))?;
-        let pushed = push(&staging, &rules, vfs, cx)?;
+        let pushed = push(&staging, &rules, vfs, false, cx)?;
         Ok(Self {
             staging,
             pushed,
             rules,
             workspace: vfs.workspace(),
             earlier: None,
+            is_quiet: false,
+        })
+    }
+
+    /// As [`Self::new`], for a tree that is carried further: who does that tells what was carried.
+    pub(super) fn on_the_way(place: &StagingPlace, rules: Rules, vfs: &Vfs, cx: &mut Context) -> Result<Self, VmError> {
+        let staging = Staging::open(place).map_err(|source| staging_error(place, source))?;
+        let pushed = push(&staging, &rules, vfs, true, cx)?;
+        Ok(Self {
+            staging,
+            pushed,
+            rules,
+            workspace: vfs.workspace(),
+            earlier: None,
+            is_quiet: true,
         })
     }
 
@@ -51,12 +68,13 @@ impl StagedTree {
             rules,
             workspace: vfs.workspace(),
             earlier: None,
+            is_quiet: true,
         })
     }
 
     /// Makes the staging equal to a Vfs that has changed since.
     pub(super) fn push_again(&mut self, vfs: &Vfs, cx: &mut Context) -> Result<(), VmError> {
-        self.pushed = push(&self.staging, &self.rules, vfs, cx)?;
+        self.pushed = push(&self.staging, &self.rules, vfs, self.is_quiet, cx)?;
         Ok(())
     }
 
@@ -112,7 +130,9 @@ impl StagedTree {
         let pulled = workspace::pull_telling(&self.pushed, &self.rules, vfs, Some(&lease), stop, tell)?;
         let report = &pulled.report;
         warn_of_specials(cx, &report.specials, "are not brought back");
-        synced(cx, Direction::Pull, [report.files, report.bytes, report.deleted], start);
+        if !self.is_quiet {
+            synced(cx, Direction::Pull, [report.files, report.bytes, report.deleted], start);
+        }
         self.earlier = Some(match self.earlier.take() {
             Some(earlier) => pulled.baseline.with_earlier(earlier),
             None => pulled.baseline,
@@ -136,7 +156,7 @@ impl Drop for StagedTree {
     }
 }
 
-fn push(staging: &Staging, rules: &Rules, vfs: &Vfs, cx: &mut Context) -> Result<Pushed, VmError> {
+fn push(staging: &Staging, rules: &Rules, vfs: &Vfs, is_quiet: bool, cx: &mut Context) -> Result<Pushed, VmError> {
     let start = Instant::now();
     let cancel = cx.cancel;
     let folder = vfs.workspace().under(staging.tree());
@@ -144,7 +164,9 @@ fn push(staging: &Staging, rules: &Rules, vfs: &Vfs, cx: &mut Context) -> Result
     let pushed = workspace::push_telling(vfs, &folder, &staging.index(), rules, &|| cancel.is_raised(), tell)?;
     let report = &pushed.report;
     warn_of_specials(cx, &report.specials, "are not carried: the tools do not see them");
-    synced(cx, Direction::Push, [report.files, report.bytes, report.deleted], start);
+    if !is_quiet {
+        synced(cx, Direction::Push, [report.files, report.bytes, report.deleted], start);
+    }
     Ok(pushed)
 }
 

@@ -17,7 +17,7 @@ pub enum Capability {
     /// Files as raw bytes, in ranges, with modes, links and names that are not UTF-8. Needs
     /// `request_id`.
     FsRaw,
-    /// The tree itself over the wire. The name is reserved; no server offers it yet.
+    /// The tree itself over the wire, for peers that share no folder. Needs `request_id`.
     Transfer,
 }
 
@@ -60,7 +60,7 @@ impl Capability {
     fn needs_request_id(self) -> bool {
         matches!(
             self,
-            Self::ExecStream | Self::ExecControl | Self::Keepalive | Self::FsRaw
+            Self::ExecStream | Self::ExecControl | Self::Keepalive | Self::FsRaw | Self::Transfer
         )
     }
 }
@@ -73,10 +73,7 @@ impl Capabilities {
     /// What this version implements, on both sides.
     #[must_use]
     pub fn implemented() -> Self {
-        Capability::ALL
-            .into_iter()
-            .filter(|capability| *capability != Capability::Transfer)
-            .collect()
+        Capability::ALL.into_iter().collect()
     }
 
     /// The ones whose names are known; others are nobody's business.
@@ -121,9 +118,14 @@ impl Capabilities {
     /// understood must not be taken for a line.
     #[must_use]
     pub fn has_frames(self) -> bool {
-        [Capability::ExecStream, Capability::ExecControl, Capability::FsRaw]
-            .into_iter()
-            .any(|capability| self.has(capability))
+        [
+            Capability::ExecStream,
+            Capability::ExecControl,
+            Capability::FsRaw,
+            Capability::Transfer,
+        ]
+        .into_iter()
+        .any(|capability| self.has(capability))
     }
 }
 
@@ -148,7 +150,8 @@ mod tests {
         assert_eq!(agreed(&["exec_stream", "exec_control", "fs_raw"]), [""; 0]);
         assert_eq!(agreed(&["exec_stream", "request_id"]), ["request_id", "exec_stream"]);
         assert_eq!(agreed(&["keepalive", "fs_stat", "colour"]), ["fs_stat"]);
-        assert_eq!(agreed(&["request_id", "transfer"]), ["request_id"]);
+        assert_eq!(agreed(&["request_id", "transfer"]), ["request_id", "transfer"]);
+        assert_eq!(agreed(&["transfer"]), [""; 0]);
     }
 
     #[test]

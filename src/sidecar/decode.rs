@@ -10,7 +10,7 @@ use super::request::Request;
 
 /// A message with the `id` that its line carries. Lines that are about an exec or a file under
 /// way (`exec_output`, `exec_stdin`, `exec_stdin_taken`, `exec_signal`, `exec_cancel`,
-/// `fs_data`) have that one's id as a field of their own and none here.
+/// `fs_data`, `transfer_data`) have that one's id as a field of their own and none here.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Addressed<M> {
     /// Of the request; with `request_id`.
@@ -64,6 +64,8 @@ pub fn decode_request(line: &[u8]) -> Result<Addressed<Request>, Fault> {
         "exec_cancel" => (true, Request::ExecCancel(body(line, &head)?)),
         "exec_stdin" => (true, Request::ExecStdin(framed(line, &head)?)),
         "fs_data" => (true, Request::FsData(framed(line, &head)?)),
+        "transfer" => (false, Request::Transfer(body(line, &head)?)),
+        "transfer_data" => (true, Request::TransferData(framed(line, &head)?)),
         "ping" => (true, Request::Ping),
         _ => return Err(unknown(&head)),
     };
@@ -90,6 +92,8 @@ pub fn decode_reply(line: &[u8]) -> Result<Addressed<Reply>, Fault> {
         "exec_output" => (true, Reply::ExecOutput(framed(line, &head)?)),
         "exec_stdin_taken" => (true, Reply::ExecStdinTaken(body(line, &head)?)),
         "fs_data" => (true, Reply::FsData(framed(line, &head)?)),
+        "transfer_ok" => (false, Reply::TransferOk(body(line, &head)?)),
+        "transfer_data" => (true, Reply::TransferData(framed(line, &head)?)),
         "ping" => (true, Reply::Ping),
         _ => return Err(unknown(&head)),
     };

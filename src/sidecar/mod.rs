@@ -5,6 +5,7 @@
 //! - [`decode_request`], [`decode_reply`]: a line in, a message or a [`Fault`] out;
 //! - [`Incoming`]: lines and raw frames out of any [`std::io::Read`], with a limit;
 //! - [`write_message`]: a line with its raw bytes into any [`std::io::Write`];
+//! - [`TreeRecord`]: what the raw bytes of a tree under way hold;
 //! - [`Capabilities`]: what version 1 is extended by, as agreed in the handshake.
 
 mod base64;
@@ -17,6 +18,7 @@ mod limits;
 mod outgoing;
 mod reply;
 mod request;
+mod tree;
 
 pub use base64::{from_base64, to_base64};
 pub use capability::{Capabilities, Capability};
@@ -31,9 +33,10 @@ pub use limits::{
 pub use outgoing::write_message;
 pub use reply::{
     ErrorReply, ExecOutput, ExecResult, ExecStdinTaken, HandshakeOk, Outcome, OutputStream, Reply, SessionId,
-    SessionOk, Survivor,
+    SessionOk, Survivor, TransferOk,
 };
 pub use request::{
     Direction, Exec, ExecCancel, ExecSignal, ExecStdin, FsData, Handshake, Request, SessionShutdown, SessionStart,
-    SyncRequest,
+    SyncRequest, Transfer, TransferFolder,
 };
+pub use tree::{Digest, MAX_ENTRIES, MAX_NAME, MAX_NAMES, MAX_RECORD, MAX_TARGET, NoRecord, TreeKind, TreeRecord};

@@ -32,6 +32,10 @@ pub enum Reply {
     ShutdownOk(SessionId),
     /// To anything.
     Error(ErrorReply),
+    /// To `transfer`, when both sides are equal.
+    TransferOk(TransferOk),
+    /// Bytes of a tree under way (`transfer`). Followed by raw bytes.
+    TransferData(FsData),
     /// A sign of life (`keepalive`).
     Ping,
 }
@@ -41,7 +45,9 @@ impl Reply {
     #[must_use]
     pub fn frame(&self) -> usize {
         match self {
-            Self::ExecOutput(ExecOutput { len, .. }) | Self::FsData(FsData { len, .. }) => *len as usize,
+            Self::ExecOutput(ExecOutput { len, .. })
+            | Self::FsData(FsData { len, .. })
+            | Self::TransferData(FsData { len, .. }) => *len as usize,
             _ => 0,
         }
     }
@@ -86,6 +92,35 @@ pub struct SessionOk {
     /// Why it is not so, in words. As above.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,
+    /// With `transfer`: the folder that the server has chosen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub staging_dir: Option<String>,
+    /// With `transfer`: stays the same as long as only sessions that know it use the folder.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<String>,
+}
+
+/// A tree was carried.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct TransferOk {
+    /// The client's own id of its session.
+    #[serde(default)]
+    pub session_id: String,
+    /// How many entries the server's tree has.
+    #[serde(default)]
+    pub entries: u64,
+    /// How many files and links the server had to read because it did not know them.
+    #[serde(default)]
+    pub read: u64,
+    /// What was changed at the server: files and links whose content was put in their place.
+    #[serde(default)]
+    pub files: u64,
+    /// Bytes of content that came or went.
+    #[serde(default)]
+    pub bytes: u64,
+    /// Entries that were removed at the server.
+    #[serde(default)]
+    pub deleted: u64,
 }
 
 /// A reply that holds nothing but the session's id.

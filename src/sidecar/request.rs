@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::guest_fs::GuestFs;
+use super::guest_fs::{GuestFs, bytes_of, text_or_base64};
 
 /// One line of a client. Some are followed by raw bytes: [`Request::frame`] says how many.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -30,6 +30,10 @@ pub enum Request {
     ExecStdin(ExecStdin),
     /// Content of a file that is being written (`fs_raw`). Followed by raw bytes.
     FsData(FsData),
+    /// Carries a tree there or back (`transfer`).
+    Transfer(Transfer),
+    /// Bytes of a tree under way (`transfer`). Followed by raw bytes.
+    TransferData(FsData),
     /// A sign of life (`keepalive`). No reply.
     Ping,
 }
@@ -39,7 +43,9 @@ impl Request {
     #[must_use]
     pub fn frame(&self) -> usize {
         match self {
-            Self::ExecStdin(ExecStdin { len, .. }) | Self::FsData(FsData { len, .. }) => *len as usize,
+            Self::ExecStdin(ExecStdin { len, .. })
+            | Self::FsData(FsData { len, .. })
+            | Self::TransferData(FsData { len, .. }) => *len as usize,
             _ => 0,
         }
     }
@@ -53,6 +59,7 @@ impl Request {
             Self::Exec(request) => &request.session_id,
             Self::GuestFs(request) => &request.session_id,
             Self::SessionShutdown(request) => &request.session_id,
+            Self::Transfer(request) => &request.session_id,
             _ => return None,
         })
     }
@@ -110,6 +117,20 @@ pub struct SessionStart {
     /// Anything; not used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backend_config: Option<serde_json::Value>,
+    /// With `transfer`: the folder is the server's own choice, and `staging_dir` is empty.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub transfer: Option<TransferFolder>,
+}
+
+/// Which of the server's own folders a session works in.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct TransferFolder {
+    /// Of the client's choice: letters, digits, `-`, `_` and `.`, which does not come first; at most
+    /// 64. The same key is the same folder, also for later sessions.
+    pub key: String,
+    /// The `state` of an earlier `session_ok`, where the client goes on in the folder as it left it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<String>,
 }
 
 fn default_guest_workspace() -> String {
@@ -139,6 +160,52 @@ pub struct SyncRequest {
     /// Anything; not used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub manifest: Option<serde_json::Value>,
+}
+
+/// Makes the tree on one side equal to that on the other.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Transfer {
+    /// The session, which was begun with `transfer`.
+    pub session_id: String,
+    /// Which side is to become equal to the other.
+    pub direction: Direction,
+    /// The folder that is carried: absolute, under the mount. Made where it is missing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub guest_path: Option<String>,
+    /// In its place, where the path is no UTF-8.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub guest_path_base64: Option<String>,
+    /// Gitignore-style patterns of entries that are left alone on both sides.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ignore: Vec<String>,
+    /// The same of folders that stay where they are.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub cache_dirs: Vec<String>,
+    /// The BLAKE3, in hexadecimal, of the client's own entries as they would go over the wire.
+    pub digest: String,
+}
+
+impl Transfer {
+    /// About the folder at a guest path.
+    #[must_use]
+    pub fn new(session_id: &str, direction: Direction, path: &[u8], digest: String) -> Self {
+        let (guest_path, guest_path_base64) = text_or_base64(path);
+        Self {
+            session_id: session_id.to_owned(),
+            direction,
+            guest_path,
+            guest_path_base64,
+            ignore: Vec::new(),
+            cache_dirs: Vec::new(),
+            digest,
+        }
+    }
+
+    /// The path as bytes; `None` where there is none, or none that can be decoded.
+    #[must_use]
+    pub fn path_bytes(&self) -> Option<Vec<u8>> {
+        bytes_of(self.guest_path.as_deref(), self.guest_path_base64.as_deref())
+    }
 }
 
 /// Runs a program.
@@ -208,7 +275,7 @@ pub struct ExecStdin {
 /// Content of a file, in both directions.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FsData {
-    /// Of the `guest_fs` request.
+    /// Of the `guest_fs` or `transfer` request.
     pub id: u64,
     /// How many raw bytes follow the line.
     pub len: u32,

@@ -23,11 +23,11 @@ use rustix::fs::{AtFlags, Mode, RenameFlags};
 pub(crate) use acl::Acl;
 #[cfg(target_os = "linux")]
 pub(crate) use copy::reflink;
-pub(crate) use copy::{CopyMemory, copy_contents, read_full_at, write_all};
+pub(crate) use copy::{CopyMemory, copy_contents, read_full_at, write_all, write_all_at};
 pub(crate) use inside::{anchor_inside, entry_inside, folder_inside, give_name, nameless_file, new_file, remove_whole};
 pub(crate) use open::{
     create_file, make_reachable, open_absolute, open_beneath, open_beneath_forced, open_child_dir, open_dir, open_file,
-    open_file_forced,
+    open_file_forced, open_to_go_on,
 };
 pub(crate) use remove::remove_tree;
 pub use stat::Kind;
@@ -365,6 +365,12 @@ pub(crate) fn lock(fd: impl AsFd) -> io::Result<()> {
             other => return Ok(other?),
         }
     }
+}
+
+/// How many bytes the caller may still write to the file system of an open file or folder.
+pub(crate) fn free_bytes(fd: impl AsFd) -> io::Result<u64> {
+    let stat = rustix::fs::fstatvfs(fd)?;
+    Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
 }
 
 /// The major and minor number of a device.

@@ -42,6 +42,12 @@ pub enum SyncError {
         /// The workspace.
         workspace: PathBuf,
     },
+    /// The other end of the wire that a tree is carried over could not do its part.
+    #[error("at the other side: {message}")]
+    Afar {
+        /// In its words.
+        message: String,
+    },
     /// The tree in memory could not be read or changed.
     #[error(transparent)]
     Vfs(#[from] VfsError),
@@ -61,7 +67,7 @@ pub(super) fn remedy(error: &io::Error) -> &'static str {
 }
 
 /// Says what was done to which path when a call failed.
-pub(super) trait At<T> {
+pub(crate) trait At<T> {
     fn at(self, action: &'static str, path: impl AsRef<Path>) -> Result<T, SyncError>;
 }
 
@@ -81,6 +87,6 @@ impl<T> At<T> for io::Result<T> {
 }
 
 /// Ends the work when the caller wishes it.
-pub(super) fn stop_if(cancel: super::CancelFn) -> Result<(), SyncError> {
+pub(crate) fn stop_if(cancel: super::CancelFn) -> Result<(), SyncError> {
     if cancel() { Err(SyncError::Cancelled) } else { Ok(()) }
 }

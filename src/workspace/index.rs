@@ -4,13 +4,14 @@ use std::io::{self, Read as _};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::sys::fs::{Kind, Stamp, Time};
 
 use super::SyncError;
 use super::error::At as _;
-use super::table::PathTable;
+use super::table::{CheckedTable, PathTable};
 
 /// Names the format and its version; an index with another head is as good as none.
 const HEAD: &[u8; 8] = b"DSINDEX\x01";
@@ -74,11 +75,11 @@ impl Entry {
 
 /// A row as it is written.
 #[derive(Serialize, Deserialize)]
-struct Wire<'a> {
+struct Wire<'a, T> {
     depth: u16,
     #[serde(borrow)]
     name: &'a [u8],
-    entry: Entry,
+    entry: T,
 }
 
 impl Index {
@@ -98,9 +99,8 @@ impl Index {
     /// everything is staged anew.
     #[must_use]
     pub fn load(path: &Path) -> Self {
-        read_limited(path)
-            .ok()
-            .and_then(|bytes| decode(&bytes))
+        load_table(path, HEAD)
+            .map(|entries| Self { entries })
             .unwrap_or_default()
     }
 
@@ -109,15 +109,7 @@ impl Index {
     /// # Errors
     /// [`SyncError::Io`] with the path.
     pub fn store(&self, path: &Path) -> Result<(), SyncError> {
-        let new = unfinished(path);
-        let write = || -> io::Result<()> {
-            let mut file = std::fs::File::create(&new)?;
-            self.write_to(&mut io::BufWriter::with_capacity(64 * 1024, &mut file))?;
-            std::fs::rename(&new, path)
-        };
-        write()
-            .inspect_err(|_| Self::clear_unfinished(path))
-            .at("write the index", path)
+        store_table(&self.entries, HEAD, path)
     }
 
     /// Removes what a killed process left of an index that it was writing. Whoever may write an
@@ -125,31 +117,52 @@ impl Index {
     pub(super) fn clear_unfinished(path: &Path) {
         let _ = std::fs::remove_file(unfinished(path));
     }
+}
 
-    /// Row by row: an index in memory and all its bytes at once would be too much.
-    fn write_to(&self, out: &mut dyn io::Write) -> io::Result<()> {
-        let mut sum = CRC.digest();
-        let mut put = |bytes: &[u8]| {
-            sum.update(bytes);
-            out.write_all(bytes)
+/// Reads a table that [`store_table`] has written; none where it is missing, damaged, foreign or too large.
+pub(crate) fn load_table<T: DeserializeOwned>(path: &Path, head: &[u8; 8]) -> Option<PathTable<T>> {
+    decode(&read_limited(path).ok()?, head)
+}
+
+/// Writes a table in one step: the old one or the new one is there, never a part.
+///
+/// # Errors
+/// [`SyncError::Io`] with the path.
+pub(crate) fn store_table<T: Serialize>(table: &PathTable<T>, head: &[u8; 8], path: &Path) -> Result<(), SyncError> {
+    let new = unfinished(path);
+    let write = || -> io::Result<()> {
+        let mut file = std::fs::File::create(&new)?;
+        write_to(table, head, &mut io::BufWriter::with_capacity(64 * 1024, &mut file))?;
+        std::fs::rename(&new, path)
+    };
+    write()
+        .inspect_err(|_| Index::clear_unfinished(path))
+        .at("write the index", path)
+}
+
+/// Row by row: a table in memory and all its bytes at once would be too much.
+fn write_to<T: Serialize>(table: &PathTable<T>, head: &[u8; 8], out: &mut dyn io::Write) -> io::Result<()> {
+    let mut sum = CRC.digest();
+    let mut put = |bytes: &[u8]| {
+        sum.update(bytes);
+        out.write_all(bytes)
+    };
+    put(head)?;
+    put(&(table.len() as u64).to_le_bytes())?;
+    let mut buffer = Vec::new();
+    for row in 0..table.len() {
+        let wire = Wire {
+            depth: u16::try_from(table.depth(row)).map_err(io::Error::other)?,
+            name: table.name(row).as_bytes(),
+            entry: table.value(row),
         };
-        put(HEAD)?;
-        put(&(self.entries.len() as u64).to_le_bytes())?;
-        let mut buffer = Vec::new();
-        for row in 0..self.entries.len() {
-            let wire = Wire {
-                depth: u16::try_from(self.entries.depth(row)).map_err(io::Error::other)?,
-                name: self.entries.name(row).as_bytes(),
-                entry: *self.entries.value(row),
-            };
-            buffer.clear();
-            buffer = postcard::to_extend(&wire, buffer).map_err(io::Error::other)?;
-            put(&buffer)?;
-        }
-        let sum = sum.finalize();
-        out.write_all(&sum.to_le_bytes())?;
-        out.flush()
+        buffer.clear();
+        buffer = postcard::to_extend(&wire, buffer).map_err(io::Error::other)?;
+        put(&buffer)?;
     }
+    let sum = sum.finalize();
+    out.write_all(&sum.to_le_bytes())?;
+    out.flush()
 }
 
 /// Where an index is until it is whole.
@@ -186,35 +199,19 @@ pub(super) fn with_checksum(head: &[u8], body: &[u8]) -> Vec<u8> {
     bytes
 }
 
-fn decode(bytes: &[u8]) -> Option<Index> {
-    let (count, mut rest) = checked_body(bytes, HEAD)?.split_first_chunk::<8>()?;
+fn decode<T: DeserializeOwned>(bytes: &[u8], head: &[u8; 8]) -> Option<PathTable<T>> {
+    let (count, mut rest) = checked_body(bytes, head)?.split_first_chunk::<8>()?;
     // The claimed count is compared with what is there, and never allocated.
     let count = usize::try_from(u64::from_le_bytes(*count)).ok()?;
-    let mut entries = PathTable::with_capacity(rest.len() / 64, rest.len() / 8);
-    // The names of the ancestors' last children, for order and depth.
-    let mut last: Vec<&[u8]> = Vec::new();
+    let mut entries = CheckedTable::with_capacity(rest.len() / 64, rest.len() / 8);
     while !rest.is_empty() {
-        let (wire, more) = postcard::take_from_bytes::<Wire>(rest).ok()?;
+        let (wire, more) = postcard::take_from_bytes::<Wire<T>>(rest).ok()?;
         rest = more;
-        let depth = usize::from(wire.depth);
-        let is_root = entries.len() == 0;
-        let fits = if is_root {
-            depth == 0 && wire.name.is_empty()
-        } else {
-            depth > 0 && depth <= last.len() && is_name(wire.name)
-        };
-        let in_order = last.get(depth).is_none_or(|before| *before < wire.name);
-        if !fits || !in_order || !entries.push(depth, wire.name, wire.entry) {
+        if !entries.push(wire.depth.into(), wire.name, wire.entry) {
             return None;
         }
-        last.truncate(depth);
-        last.push(wire.name);
     }
-    (entries.len() == count).then_some(Index { entries })
-}
-
-fn is_name(name: &[u8]) -> bool {
-    !name.is_empty() && name != b"." && name != b".." && !name.iter().any(|byte| matches!(byte, b'/' | 0))
+    (entries.len() == count).then(|| entries.finish())
 }
 
 #[cfg(test)]
@@ -235,7 +232,7 @@ mod tests {
 
     fn bytes_of(index: &Index) -> Vec<u8> {
         let mut bytes = Vec::new();
-        index.write_to(&mut bytes).unwrap();
+        write_to(&index.entries, HEAD, &mut bytes).unwrap();
         bytes
     }
 
@@ -293,16 +290,22 @@ mod tests {
             }
             with_checksum(HEAD, &body)
         };
-        assert!(decode(&bytes(2, &[(0, b""), (1, b"a")])).is_some());
-        assert!(decode(&bytes(u64::MAX, &[(0, b""), (1, b"a")])).is_none());
+        assert!(decode::<Entry>(&bytes(2, &[(0, b""), (1, b"a")]), HEAD).is_some());
+        assert!(decode::<Entry>(&bytes(u64::MAX, &[(0, b""), (1, b"a")]), HEAD).is_none());
         for bad in [&b".."[..], b".", b"", b"a/b", b"a\0"] {
-            assert!(decode(&bytes(2, &[(0, b""), (1, bad)])).is_none());
+            assert!(decode::<Entry>(&bytes(2, &[(0, b""), (1, bad)]), HEAD).is_none());
         }
-        assert!(decode(&bytes(2, &[(0, b""), (2, b"a")])).is_none(), "a gap in depth");
         assert!(
-            decode(&bytes(3, &[(0, b""), (1, b"b"), (1, b"a")])).is_none(),
+            decode::<Entry>(&bytes(2, &[(0, b""), (2, b"a")]), HEAD).is_none(),
+            "a gap in depth"
+        );
+        assert!(
+            decode::<Entry>(&bytes(3, &[(0, b""), (1, b"b"), (1, b"a")]), HEAD).is_none(),
             "disorder"
         );
-        assert!(decode(&bytes(2, &[(0, b""), (0, b"a")])).is_none(), "a second root");
+        assert!(
+            decode::<Entry>(&bytes(2, &[(0, b""), (0, b"a")]), HEAD).is_none(),
+            "a second root"
+        );
     }
 }

@@ -55,14 +55,23 @@ pub use commit::{
     CommitError, CommitReport, Conflict, ConflictReason, Left, RecoverError, Recovered, commit, commit_targets,
     drop_originals, kept_originals, needs_recovery, recover, unfinished_commits,
 };
+pub(crate) use content::dress_file;
+pub(crate) use diff::Wanted;
 pub use error::SyncError;
+pub(crate) use error::{At, stop_if};
 pub use index::Index;
+pub(crate) use index::{load_table, store_table};
 pub use layers::Layers;
 pub use lock::{Holder, LockError, WorkspaceLock, holder};
+pub(crate) use progress::Pace;
 pub use progress::{Progress, ProgressFn};
 pub use pull::{PullReport, Pulled, pull, pull_telling};
+pub(crate) use push::settle;
 pub use push::{PushReport, Pushed, push, push_due, push_telling};
 pub use rules::{COMMIT_DIR, Class, Rules, RulesError};
+pub(crate) use stage::OwnTree;
+pub(crate) use table::{CheckedTable, PathTable, compare, earlier};
+pub(crate) use walk::{Walk, threads};
 
 /// The caller's wish to stop; asked at each entry.
 pub type CancelFn<'a> = &'a (dyn Fn() -> bool + Sync);

@@ -44,14 +44,14 @@ impl Counter {
 
 /// Says when it is time to tell, in a loop of one thread.
 #[derive(Debug)]
-pub(super) struct Pace(Instant);
+pub(crate) struct Pace(Instant);
 
 impl Pace {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(Instant::now())
     }
 
-    pub(super) fn is_due(&mut self) -> bool {
+    pub(crate) fn is_due(&mut self) -> bool {
         let is_due = self.0.elapsed() >= PACE;
         if is_due {
             self.0 = Instant::now();

@@ -244,7 +244,7 @@ fn open_up(staging: &Path) -> Result<(), SyncError> {
 /// Waits until a change of the staging must get a later ctime than `newest`: within one tick of
 /// the kernel's clock (at most 10 ms) it would not show. File systems that keep whole seconds
 /// need up to one.
-fn settle(newest: Time, cancel: CancelFn) -> Result<(), SyncError> {
+pub(crate) fn settle(newest: Time, cancel: CancelFn) -> Result<(), SyncError> {
     let whole_seconds = newest.nanos() == 0;
     // A clock that was set back must not make us wait for long.
     for _ in 0..1100 {

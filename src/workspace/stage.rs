@@ -1,7 +1,7 @@
 //! Doing what [`super::diff`] planned: removing, making, copying.
 
 use std::convert::Infallible;
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
@@ -12,7 +12,7 @@ use std::sync::{Mutex, PoisonError};
 use crate::sys::fs::{self, CopyMemory, Kind, Stamp, Time};
 use crate::vfs::{Base, Node, is_absent, open_parent};
 
-use super::diff::{FolderTask, StagePlan};
+use super::diff::{FolderTask, StagePlan, Wanted};
 use super::error::{At as _, stop_if};
 use super::index::Entry;
 use super::overlay::Source;
@@ -74,29 +74,11 @@ impl Stage<'_> {
 
     /// Makes the folder and removes what has no place in it; returns how many entries that were.
     fn prepare(&self, folder: &FolderTask) -> Result<u64, SyncError> {
-        let at = self.staging.join(&folder.path);
-        if folder.make {
-            let make = || {
-                let (parent, name) = open_parent(self.root, &folder.path)?;
-                fs::make_dir(&parent, name, 0o700)
-            };
-            make().at("make the folder", &at)?;
-        } else if !folder.path.as_os_str().is_empty() {
-            let open_up = || {
-                let (parent, name) = open_parent(self.root, &folder.path)?;
-                fs::make_reachable(&parent, name)
-            };
-            open_up().at("open the folder", &at)?;
-        }
-        if folder.remove.is_empty() {
-            return Ok(0);
-        }
-        let fd = fs::open_beneath(self.root, &folder.path).at("open the folder", &at)?;
-        for name in &folder.remove {
-            stop_if(self.cancel)?;
-            fs::remove_tree(&fd, name).at("remove", at.join(name))?;
-        }
-        Ok(folder.remove.len() as u64)
+        let tree = OwnTree {
+            root: self.root,
+            path: self.staging,
+        };
+        tree.prepare(&folder.path, folder.make, &folder.remove, self.cancel)
     }
 
     fn fill_all(
@@ -212,8 +194,62 @@ impl Stage<'_> {
 
     fn finish(&self, folder: &FolderTask) -> Result<Entry, SyncError> {
         let wanted = self.source.wanted(folder.row);
+        let tree = OwnTree {
+            root: self.root,
+            path: self.staging,
+        };
+        let staged = tree.finish(&folder.path, &wanted)?;
+        let source = self.source.base(folder.row).copied().unwrap_or(staged);
+        Ok(Entry::new(source, &staged, true))
+    }
+}
+
+/// A tree of devshell's own that folders are made in.
+pub(crate) struct OwnTree<'a> {
+    pub(crate) root: &'a OwnedFd,
+    /// The root's path, for messages.
+    pub(crate) path: &'a Path,
+}
+
+impl OwnTree<'_> {
+    /// Makes a folder, or opens up the one that is there, and removes what has no place in it; returns how many
+    /// entries that were.
+    pub(crate) fn prepare(
+        &self,
+        folder: &Path,
+        make: bool,
+        remove: &[OsString],
+        cancel: CancelFn,
+    ) -> Result<u64, SyncError> {
+        let at = self.path.join(folder);
+        if make {
+            let make = || {
+                let (parent, name) = open_parent(self.root, folder)?;
+                fs::make_dir(&parent, name, 0o700)
+            };
+            make().at("make the folder", &at)?;
+        } else if !folder.as_os_str().is_empty() {
+            let open_up = || {
+                let (parent, name) = open_parent(self.root, folder)?;
+                fs::make_reachable(&parent, name)
+            };
+            open_up().at("open the folder", &at)?;
+        }
+        if remove.is_empty() {
+            return Ok(0);
+        }
+        let fd = fs::open_beneath(self.root, folder).at("open the folder", &at)?;
+        for name in remove {
+            stop_if(cancel)?;
+            fs::remove_tree(&fd, name).at("remove", at.join(name))?;
+        }
+        Ok(remove.len() as u64)
+    }
+
+    /// Gives a folder what it should look like, when all in it is done.
+    pub(crate) fn finish(&self, folder: &Path, wanted: &Wanted) -> Result<Stamp, SyncError> {
         let finish = || -> io::Result<Stamp> {
-            let fd = fs::open_beneath(self.root, &folder.path)?;
+            let fd = fs::open_beneath(self.root, folder)?;
             let stamp = fs::stat_fd(&fd)?.stamp;
             if let Some((uid, gid)) = wanted.owner.filter(|_| fs::caller().0 == 0)
                 && (uid, gid) != (stamp.uid, stamp.gid)
@@ -228,9 +264,7 @@ impl Stage<'_> {
             }
             Ok(fs::stat_fd(&fd)?.stamp)
         };
-        let staged = finish().at("finish the folder", self.staging.join(&folder.path))?;
-        let source = self.source.base(folder.row).copied().unwrap_or(staged);
-        Ok(Entry::new(source, &staged, true))
+        finish().at("finish the folder", self.path.join(folder))
     }
 }
 

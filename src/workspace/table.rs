@@ -87,6 +87,10 @@ impl<T> PathTable<T> {
         cursor
     }
 
+    pub(crate) fn value_mut(&mut self, row: usize) -> &mut T {
+        &mut self.rows[row].value
+    }
+
     /// The same names with other values; rows without one are left out.
     pub(crate) fn filter_map<U>(&self, mut value: impl FnMut(usize, &T) -> Option<U>) -> PathTable<U> {
         let mut table = PathTable::with_capacity(self.rows.len(), self.names.len());
@@ -98,6 +102,62 @@ impl<T> PathTable<T> {
         }
         table
     }
+}
+
+/// Rows that somebody else made: only those are taken that make a tree in the order of a table.
+#[derive(Debug)]
+pub(crate) struct CheckedTable<T> {
+    table: PathTable<T>,
+    /// By depth: the last row on the way to the current one.
+    last: Vec<usize>,
+}
+
+impl<T> CheckedTable<T> {
+    pub(crate) fn with_capacity(rows: usize, names: usize) -> Self {
+        Self {
+            table: PathTable::with_capacity(rows, names),
+            last: Vec::new(),
+        }
+    }
+
+    /// Adds a row; `false` when it cannot stand there.
+    #[must_use]
+    pub(crate) fn push(&mut self, depth: usize, name: &[u8], value: T) -> bool {
+        let fits = if self.table.len() == 0 {
+            depth == 0 && name.is_empty()
+        } else {
+            depth > 0 && depth <= self.last.len() && is_name(name)
+        };
+        let before = self.last.get(depth).map(|row| self.table.name(*row).as_bytes());
+        if !fits || before.is_some_and(|before| before >= name) || !self.table.push(depth, name, value) {
+            return false;
+        }
+        self.last.truncate(depth);
+        self.last.push(self.table.len() - 1);
+        true
+    }
+
+    /// The last row on the way to the current one that is `depth` deep.
+    pub(crate) fn at_depth(&self, depth: usize) -> Option<&T> {
+        self.last.get(depth).map(|row| self.table.value(*row))
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.table.len()
+    }
+
+    /// How many bytes the names have.
+    pub(crate) fn names_len(&self) -> usize {
+        self.table.names.len()
+    }
+
+    pub(crate) fn finish(self) -> PathTable<T> {
+        self.table
+    }
+}
+
+fn is_name(name: &[u8]) -> bool {
+    !name.is_empty() && name != b"." && name != b".." && !name.iter().any(|byte| matches!(byte, b'/' | 0))
 }
 
 /// Goes through a table row by row and knows the path of each.

@@ -231,11 +231,23 @@ fn over_tcp_the_token_opens_the_door() {
 
 #[test]
 fn a_folder_that_is_not_shared_is_69_with_both_ways_out() {
+    // One that the tree cannot be carried to either: an older `devshell-vm`.
+    let remote = Remote::without_server("");
+    scripted(&remote, |mut lines, mut stream| {
+        for said in [
+            r#"{"op":"handshake_ok","version":1,"capabilities":["request_id","exec_stream"]}"#,
+            r#"{"op":"error","code":"forbidden","message":"not beneath a root","id":2}"#,
+        ] {
+            let _ = lines.read_line(&mut String::new());
+            let _ = writeln!(stream, "{said}");
+        }
+    });
+    let ran = remote.exec(&[], "true");
+    ran.code(69)
+        .says("session_staging")
+        .says("--workspace-mode guest")
+        .says("`transfer`");
     let remote = Remote::new("");
-    let elsewhere = remote.project.beside("elsewhere");
-    let set = format!("vm.workspace_parent={}", elsewhere.display());
-    let ran = remote.exec(&["--set", &set], "true");
-    ran.code(69).says("session_staging").says("--workspace-mode guest");
     // Shared, and under another name there.
     let other = remote.project.beside("by another name");
     std::os::unix::fs::symlink(remote.project.beside("shared"), &other).unwrap();

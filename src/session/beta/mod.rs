@@ -1,5 +1,6 @@
 //! The sidecar backend (β): tools run wherever a `devshell-vm` runs.
 
+mod carry;
 mod connect;
 mod session;
 mod settings;

@@ -4,13 +4,13 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::guest_fs::{GuestFsOps, logical_path_to_guest};
 use crate::plan::{Require, WorkspaceMode};
 use crate::process::{Cancel, Message, Running, ToolCommand};
 use crate::session::guest_tree::{Outputs, put_inputs};
-use crate::session::sidecar::{Broken, CallError, RemoteFiles, exec, failed, in_words, of_reply};
+use crate::session::sidecar::{Broken, CallError, RemoteFiles, RemoteMirror, exec, failed, in_words, of_reply};
 use crate::session::staged_tree::StagedTree;
 use crate::session::{Context, Readiness, Session, VmError};
 use crate::sidecar::{Capability, Direction, Reply, Request, SessionShutdown, SyncRequest};
@@ -23,13 +23,17 @@ use super::settings::BetaSettings;
 /// How long the sidecar may take to bring a tree in order that it shares.
 const SYNC: Duration = Duration::from_secs(300);
 /// How long the farewell may take.
-const FAREWELL: Duration = Duration::from_secs(5);
+pub(super) const FAREWELL: Duration = Duration::from_secs(5);
 
 /// A session at a sidecar.
 pub struct BetaSession {
     settings: BetaSettings,
     connected: Option<Connected>,
     staged: Option<Box<StagedTree>>,
+    /// Where no folder is shared: carries the staged tree further.
+    mirror: Option<Box<RemoteMirror>>,
+    /// What the sidecar's own folder is known by, once the tree was carried there.
+    state: Option<String>,
     /// In guest mode.
     outputs: Option<Box<Outputs>>,
     /// Handed out to callers of the library.
@@ -48,6 +52,8 @@ impl BetaSession {
             settings,
             connected: None,
             staged: None,
+            mirror: None,
+            state: None,
             outputs: None,
             guest_files: None,
             reconnected: false,
@@ -59,6 +65,19 @@ impl BetaSession {
     #[must_use]
     pub fn settings(&self) -> &BetaSettings {
         &self.settings
+    }
+
+    pub(super) fn connected(&self) -> Option<&Connected> {
+        self.connected.as_ref()
+    }
+
+    pub(super) fn mirror(&self) -> Option<&RemoteMirror> {
+        self.mirror.as_deref()
+    }
+
+    /// What the sidecar's own folder is known by, where the tree lies there already.
+    pub(super) fn state(&self) -> Option<&str> {
+        self.state.as_deref()
     }
 
     /// Whether a lost connection is being made anew.
@@ -87,9 +106,10 @@ impl BetaSession {
         if self.staged.is_some() {
             self.usable()?;
         }
+        let start = Instant::now();
         if let Some(staged) = &mut self.staged {
             staged.push_again(vfs, cx)?;
-            self.sync(Direction::PushToGuest, cx.cancel)?;
+            self.push_staged(start, cx)?;
         }
         Ok(())
     }
@@ -100,7 +120,7 @@ impl BetaSession {
     /// As [`Self::push`].
     pub fn pull(&mut self, vfs: &mut Vfs, cx: &mut Context) -> Result<(), VmError> {
         if self.staged.is_some() {
-            self.sync(Direction::PullFromGuest, cx.cancel)?;
+            self.pull_staged(cx)?;
         }
         self.staged.as_mut().map_or(Ok(()), |staged| staged.pull(vfs, cx))
     }
@@ -115,7 +135,7 @@ impl BetaSession {
     }
 
     /// Says to the sidecar which way the tree goes.
-    fn sync(&self, direction: Direction, cancel: &Cancel) -> Result<(), VmError> {
+    pub(super) fn sync(&self, direction: Direction, cancel: &Cancel) -> Result<(), VmError> {
         let Some(connected) = &self.connected else {
             return Err(VmError::not_ready());
         };
@@ -227,7 +247,20 @@ impl Session for BetaSession {
                 source: None,
             });
         }
+        let mut why: Vec<String> = answer.why.clone().into_iter().collect();
         match self.settings.mode {
+            WorkspaceMode::Sync if answer.state.is_some() => {
+                let start = Instant::now();
+                let staged = StagedTree::on_the_way(&self.settings.staging(), self.settings.rules()?, vfs, cx)?;
+                self.mirror = Some(Box::new(self.mirror_of(&staged)?));
+                self.staged = Some(Box::new(staged));
+                self.push_staged(start, cx)?;
+                self.state = answer.state;
+                let there = answer.staging_dir.unwrap_or_default();
+                why.push(format!(
+                    "no folder is shared: the tree is carried to `{there}` and back"
+                ));
+            }
             WorkspaceMode::Sync => {
                 let staged = StagedTree::new(&self.settings.staging(), self.settings.rules()?, vfs, cx)?;
                 self.staged = Some(Box::new(staged));
@@ -238,7 +271,7 @@ impl Session for BetaSession {
         Ok(Readiness {
             strategy: None,
             isolation,
-            why: answer.why,
+            why: (!why.is_empty()).then(|| why.join("; ")),
         })
     }
 
@@ -266,7 +299,9 @@ impl Session for BetaSession {
 
     fn exists(&self, path: &VfsPath) -> bool {
         match (&self.staged, self.settings.mode) {
-            (Some(staged), WorkspaceMode::Sync) => path.under(staged.tree()).symlink_metadata().is_ok(),
+            (Some(staged), WorkspaceMode::Sync) if self.mirror.is_none() => {
+                path.under(staged.tree()).symlink_metadata().is_ok()
+            }
             _ => self.exists_in_guest(path),
         }
     }
@@ -282,6 +317,10 @@ impl Session for BetaSession {
     }
 
     fn checkpoint(&mut self, cx: &mut Context) -> Result<bool, VmError> {
+        if self.mirror.is_some() {
+            // What earlier tools have done lies with the sidecar.
+            self.pull_staged(cx)?;
+        }
         match &mut self.staged {
             Some(staged) => staged.checkpoint(cx).map(|()| true),
             None => Ok(false),
@@ -289,8 +328,13 @@ impl Session for BetaSession {
     }
 
     fn roll_back(&mut self, cx: &mut Context) -> Result<(), VmError> {
+        let start = Instant::now();
         match &mut self.staged {
-            Some(staged) => staged.roll_back(cx),
+            Some(staged) => staged.roll_back(cx)?,
+            None => return Ok(()),
+        }
+        match self.mirror {
+            Some(_) => self.push_staged(start, cx),
             None => Ok(()),
         }
     }
@@ -299,9 +343,9 @@ impl Session for BetaSession {
         if self.settings.mode == WorkspaceMode::Guest {
             return self.take_out(vfs, cx);
         }
-        // Where the sidecar was lost the folder is there all the same, and what it holds is worth keeping.
+        // Where the sidecar was lost, a folder that both share is there all the same, and what it holds is worth keeping.
         if self.loss().is_none() {
-            self.sync(Direction::PullFromGuest, cx.cancel)?;
+            self.pull_staged(cx)?;
         }
         match &mut self.staged {
             Some(staged) => staged.collect(vfs, cx),
@@ -311,6 +355,8 @@ impl Session for BetaSession {
 
     fn release(&mut self, _: &mut Context) -> Result<(), VmError> {
         self.staged = None;
+        self.mirror = None;
+        self.state = None;
         self.outputs = None;
         let Some(connected) = self.connected.take() else {
             return Ok(());
@@ -351,7 +397,7 @@ impl BetaSession {
     }
 
     /// The tools' folder in the guest's own tree.
-    fn guest_folder(&self, workspace: &VfsPath) -> Result<PathBuf, VmError> {
+    pub(super) fn guest_folder(&self, workspace: &VfsPath) -> Result<PathBuf, VmError> {
         let mount = &self.settings.guest.guest_workspace;
         let path = logical_path_to_guest(mount, workspace.as_os_str());
         path.map(PathBuf::from)

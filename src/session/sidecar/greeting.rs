@@ -9,7 +9,7 @@ use crate::process::Cancel;
 use crate::session::VmError;
 use crate::sidecar::{
     Capabilities, Capability, ErrorCode, ErrorReply, Handshake, HandshakeOk, Reply, Request, SessionOk, SessionStart,
-    VERSION,
+    TransferFolder, VERSION,
 };
 
 use super::connection::Connection;
@@ -159,6 +159,30 @@ pub(in crate::session) fn begin(
     guest_workspace: &str,
     cancel: &Cancel,
 ) -> Result<Begun, CallError> {
+    start(link, staging_dir, None, guest_workspace, cancel)
+}
+
+/// Begins a session in a folder of the sidecar's own choice, which the tree is carried to.
+pub(in crate::session) fn begin_apart(
+    link: &Link,
+    folder: TransferFolder,
+    guest_workspace: &str,
+    cancel: &Cancel,
+) -> Result<Begun, CallError> {
+    let begun = start(link, "", Some(folder), guest_workspace, cancel)?;
+    if begun.answer.staging_dir.is_none() || begun.answer.state.is_none() {
+        return Err(CallError::Unexpected("session_ok that names no folder".to_owned()));
+    }
+    Ok(begun)
+}
+
+fn start(
+    link: &Link,
+    staging_dir: &str,
+    transfer: Option<TransferFolder>,
+    guest_workspace: &str,
+    cancel: &Cancel,
+) -> Result<Begun, CallError> {
     let id = format!("pid-{}", std::process::id());
     let start = SessionStart {
         session_id: id.clone(),
@@ -166,6 +190,7 @@ pub(in crate::session) fn begin(
         guest_workspace: guest_workspace.to_owned(),
         backend: Some("beta".to_owned()),
         backend_config: None,
+        transfer,
     };
     let reply = link.call(Request::SessionStart(start), Some(PROMPT), &|| !cancel.is_raised())?;
     let Reply::SessionOk(answer) = reply else {
@@ -173,7 +198,7 @@ pub(in crate::session) fn begin(
     };
     Ok(Begun {
         id,
-        staging_dir: staging_dir.to_owned(),
+        staging_dir: answer.staging_dir.clone().unwrap_or_else(|| staging_dir.to_owned()),
         answer,
     })
 }

@@ -57,7 +57,7 @@ enum Waiting {
 pub(in crate::session) enum Answer {
     /// The reply.
     Reply(Box<Reply>),
-    /// A piece of a file.
+    /// A piece of a file or a tree.
     Data(Vec<u8>),
 }
 
@@ -336,7 +336,7 @@ impl Listener {
                     sink.taken(taken.len, taken.closed);
                 }
             }
-            Reply::FsData(data) => {
+            Reply::FsData(data) | Reply::TransferData(data) => {
                 let sender = match locked(&self.state).by_id.get(&data.id) {
                     Some(Waiting::Call(sender)) => Some(sender.clone()),
                     _ => None,

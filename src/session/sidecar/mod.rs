@@ -5,14 +5,16 @@ pub(super) mod exec;
 mod files;
 mod greeting;
 mod link;
+mod mirror;
 mod said;
 mod transport;
 mod tree;
 
 pub(super) use connection::Connection;
 pub(super) use files::RemoteFiles;
-pub(super) use greeting::{Begun, begin, failed};
+pub(super) use greeting::{Begun, begin, begin_apart, failed};
 pub use greeting::{Greeting, greet};
 pub(super) use link::{Broken, CallError};
+pub(super) use mirror::{At, RemoteMirror};
 pub(super) use said::of_reply;
 pub(super) use transport::in_words;

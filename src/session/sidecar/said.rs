@@ -26,6 +26,8 @@ pub(in crate::session) fn of_reply(reply: &Reply) -> String {
         Reply::FsData(_) => "fs_data".to_owned(),
         Reply::ShutdownOk(_) => "shutdown_ok".to_owned(),
         Reply::Error(error) => format!("error {}: {}", error.code, error.message),
+        Reply::TransferOk(_) => "transfer_ok".to_owned(),
+        Reply::TransferData(_) => "transfer_data".to_owned(),
         Reply::Ping => "ping".to_owned(),
     }
 }

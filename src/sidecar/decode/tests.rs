@@ -122,6 +122,7 @@ fn every_message_survives_the_wire() {
             ..Handshake::default()
         }),
         Request::SessionStart(SessionStart {
+            transfer: None,
             session_id: session_id(),
             staging_dir: "/s".to_owned(),
             guest_workspace: "/w".to_owned(),
@@ -199,6 +200,8 @@ fn every_message_survives_the_wire() {
             ..HandshakeOk::default()
         }),
         Reply::SessionOk(SessionOk {
+            staging_dir: None,
+            state: None,
             session_id: session_id(),
             mounted: Some(false),
             contained: Some(true),

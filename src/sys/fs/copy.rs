@@ -170,7 +170,8 @@ pub(crate) fn write_all(to: &OwnedFd, bytes: &[u8]) -> io::Result<()> {
     write_all_at(to, bytes, 0)
 }
 
-fn write_all_at(to: &OwnedFd, bytes: &[u8], at: u64) -> io::Result<()> {
+/// Writes at a place of a file of devshell's own.
+pub(crate) fn write_all_at(to: &OwnedFd, bytes: &[u8], at: u64) -> io::Result<()> {
     let mut written = 0;
     while written < bytes.len() {
         match rustix::io::pwrite(to, &bytes[written..], at + written as u64) {

@@ -126,6 +126,13 @@ pub(crate) fn open_file_forced(dir: impl AsFd, name: &OsStr) -> io::Result<Owned
     }
 }
 
+/// Opens a file of devshell's own that is there, to read it and to write on.
+pub(crate) fn open_to_go_on(dir: impl AsFd, name: &OsStr) -> io::Result<OwnedFd> {
+    before_change();
+    let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
+    Ok(openat(dir, name, flags, Mode::empty())?)
+}
+
 /// A descriptor that only names the entry; no permission on it is needed.
 pub(super) fn open_path_only(dir: impl AsFd, name: &OsStr) -> io::Result<OwnedFd> {
     #[cfg(target_os = "linux")]

@@ -293,13 +293,14 @@ impl Sidecar {
     }
 }
 
-pub const ALL: [&str; 6] = [
+pub const ALL: [&str; 7] = [
     "request_id",
     "exec_stream",
     "exec_control",
     "keepalive",
     "fs_stat",
     "fs_raw",
+    "transfer",
 ];
 
 enum Way {

@@ -1,0 +1,311 @@
+//! What a tree holds: its entries with the digests of their contents.
+
+use std::ffi::OsStr;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use serde::{Deserialize, Serialize};
+
+use crate::sidecar::Digest;
+use crate::sys::fs::{self, Kind, Stamp, Time};
+use crate::workspace::{
+    At as _, CancelFn, PathTable, SyncError, Walk, compare, load_table, stop_if, store_table, threads,
+};
+
+use super::entries::{NO_DIGEST, record_of};
+use super::{Mirror, MirrorError};
+
+/// Names the format of the index and its version.
+const HEAD: &[u8; 8] = b"DSMIRROR";
+/// Files that one thread takes at a time.
+const BATCH: usize = 64;
+/// What is read of a file at once.
+const PIECE: usize = 64 * 1024;
+/// How often a file that changes while it is read is read again.
+const TRIES: usize = 4;
+
+/// An entry of this side's tree.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub(crate) struct Own {
+    pub(super) stamp: Stamp,
+    /// Of a file's content or a link's target.
+    pub(super) digest: Digest,
+    /// Whether an equal stamp means an equal content: not so for an entry that was changed in the
+    /// very tick of the clock in which it was read.
+    pub(super) settled: bool,
+}
+
+/// A tree as it was found.
+#[derive(Debug)]
+pub(crate) struct Manifest {
+    pub(super) rows: PathTable<Own>,
+    /// Of all entries as they would go over the wire.
+    pub(crate) digest: Digest,
+    /// How many files and links had to be read.
+    pub(crate) read: u64,
+}
+
+impl Manifest {
+    /// The number of entries.
+    pub(crate) fn len(&self) -> u64 {
+        self.rows.len() as u64
+    }
+
+    /// As it stands in a request.
+    pub(crate) fn digest_in_hex(&self) -> String {
+        blake3::Hash::from_bytes(self.digest).to_hex().to_string()
+    }
+}
+
+/// Files of one folder that must be read.
+struct Unknown {
+    folder: PathBuf,
+    rows: Vec<usize>,
+}
+
+impl Mirror {
+    /// Looks at the whole tree. Only what the index does not know is read.
+    pub(crate) fn look(&self, cancel: CancelFn) -> Result<Manifest, MirrorError> {
+        let met = Walk {
+            root: &self.root,
+            path: &self.path,
+            rules: &self.rules,
+            own: true,
+            list_ignored: false,
+            cancel,
+        }
+        .run()?;
+        let known: PathTable<Own> = load_table(&self.index, HEAD).unwrap_or_default();
+        let mut rows = met.filter_map(|_, met| {
+            Some(Own {
+                stamp: met.stamp,
+                digest: NO_DIGEST,
+                settled: false,
+            })
+        });
+        let (unknown, mut is_new) = recall(&mut rows, &met, &known);
+        is_new |= known.len() != rows.len();
+        drop((met, known));
+        let read = unknown.iter().map(|folder| folder.rows.len() as u64).sum();
+        let gone = self.read_all(&mut rows, &unknown, cancel)?;
+        if !gone.is_empty() {
+            rows = rows.filter_map(|row, own| (!gone.contains(&row)).then_some(*own));
+        }
+        if is_new || read > 0 {
+            self.remember(&rows)?;
+        }
+        Ok(Manifest {
+            digest: digest_of(&rows),
+            rows,
+            read,
+        })
+    }
+
+    /// Writes the index.
+    pub(super) fn remember(&self, rows: &PathTable<Own>) -> Result<(), SyncError> {
+        store_table(rows, HEAD, &self.index)
+    }
+
+    /// Reads what is not known; gives the rows of what is not there any more.
+    fn read_all(
+        &self,
+        rows: &mut PathTable<Own>,
+        unknown: &[Unknown],
+        cancel: CancelFn,
+    ) -> Result<Vec<usize>, SyncError> {
+        let batches: Vec<(&Path, &[usize])> = unknown
+            .iter()
+            .flat_map(|folder| {
+                folder
+                    .rows
+                    .chunks(BATCH)
+                    .map(move |rows| (folder.folder.as_path(), rows))
+            })
+            .collect();
+        let next = AtomicUsize::new(0);
+        let found = Mutex::new(Ok(Vec::new()));
+        let named = &*rows;
+        let work = || {
+            loop {
+                let Some((folder, wanted)) = batches.get(next.fetch_add(1, Ordering::Relaxed)) else {
+                    return;
+                };
+                let read = self.read_some(named, folder, wanted, cancel);
+                let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);
+                match (&mut *found, read) {
+                    (Ok(found), Ok(read)) => found.extend(read),
+                    (Ok(_), Err(error)) => *found = Err(error),
+                    (Err(_), _) => return,
+                }
+            }
+        };
+        std::thread::scope(|scope| {
+            for _ in 1..threads().min(batches.len()) {
+                scope.spawn(work);
+            }
+            work();
+        });
+        let mut gone = Vec::new();
+        for (row, own) in found.into_inner().unwrap_or_else(PoisonError::into_inner)? {
+            match own {
+                Some(own) => *rows.value_mut(row) = own,
+                None => gone.push(row),
+            }
+        }
+        Ok(gone)
+    }
+
+    fn read_some(
+        &self,
+        rows: &PathTable<Own>,
+        folder: &Path,
+        wanted: &[usize],
+        cancel: CancelFn,
+    ) -> Result<Vec<(usize, Option<Own>)>, SyncError> {
+        let at = self.path.join(folder);
+        let dir = match fs::open_beneath(&self.root, folder) {
+            Ok(dir) => dir,
+            Err(error) if has_gone(&error) => return Ok(wanted.iter().map(|row| (*row, None)).collect()),
+            Err(error) => return Err(error).at("open the folder", at),
+        };
+        let mut read = Vec::with_capacity(wanted.len());
+        for row in wanted {
+            stop_if(cancel)?;
+            let name = rows.name(*row);
+            let own = match read_entry(&dir, name, rows.value(*row).stamp.kind(), cancel) {
+                Ok(own) => Some(own),
+                Err(error) if has_gone(&error) => None,
+                Err(error) => return Err(error).at("read", at.join(name)),
+            };
+            read.push((*row, own));
+        }
+        Ok(read)
+    }
+}
+
+/// Takes digests from the index; gives what it does not know, and whether it is out of date.
+fn recall<T>(rows: &mut PathTable<Own>, met: &PathTable<T>, known: &PathTable<Own>) -> (Vec<Unknown>, bool) {
+    let mut unknown: Vec<Unknown> = Vec::new();
+    let mut is_new = false;
+    // Of the table that is not changed meanwhile.
+    let mut now = met.cursor();
+    let mut before = known.cursor();
+    while let Some((row, _)) = now.current() {
+        let path = now.path();
+        while before.current().is_some() && compare(before.path(), path).is_lt() {
+            before.advance();
+        }
+        let own = rows.value_mut(row);
+        let old = before.current().filter(|_| before.path() == path).map(|(_, own)| own);
+        is_new |= old.is_none_or(|old| old.stamp.kind() != own.stamp.kind());
+        if matches!(own.stamp.kind(), Kind::File | Kind::Symlink) {
+            match old.filter(|old| old.settled && old.stamp == own.stamp) {
+                Some(old) => *own = *old,
+                None => note(&mut unknown, path.parent().unwrap_or(Path::new("")), row),
+            }
+        }
+        now.advance();
+    }
+    (unknown, is_new)
+}
+
+fn note(unknown: &mut Vec<Unknown>, folder: &Path, row: usize) {
+    match unknown.last_mut() {
+        Some(last) if last.folder == folder => last.rows.push(row),
+        _ => unknown.push(Unknown {
+            folder: folder.to_owned(),
+            rows: vec![row],
+        }),
+    }
+}
+
+/// Reads a file or link until it stands still.
+fn read_entry(dir: &OwnedFd, name: &OsStr, kind: Kind, cancel: CancelFn) -> io::Result<Own> {
+    let mut tries = 0;
+    loop {
+        let looked = fs::coarse_now();
+        let (stamp, digest, after) = match kind {
+            Kind::Symlink => {
+                let stamp = fs::stat_at(dir, name)?.stamp;
+                let target = fs::read_link_at(dir, name)?;
+                let digest = *blake3::hash(target.as_os_str().as_bytes()).as_bytes();
+                (stamp, digest, fs::stat_at(dir, name)?.stamp)
+            }
+            _ => {
+                let file = fs::open_file_forced(dir, name)?;
+                let stamp = fs::stat_fd(&file)?.stamp;
+                let digest = digest_of_file(&file, cancel)?;
+                (stamp, digest, fs::stat_fd(&file)?.stamp)
+            }
+        };
+        tries += 1;
+        if stamp == after || tries == TRIES {
+            return Ok(Own {
+                stamp,
+                digest,
+                settled: stamp == after && is_settled(&stamp, looked),
+            });
+        }
+    }
+}
+
+/// Whether a change after the time `looked` must get another ctime.
+fn is_settled(stamp: &Stamp, looked: Time) -> bool {
+    let ctime = stamp.ctime();
+    // Some file systems keep whole seconds.
+    if ctime.nanos() == 0 {
+        ctime.secs() < looked.secs()
+    } else {
+        ctime < looked
+    }
+}
+
+fn digest_of_file(file: &OwnedFd, cancel: CancelFn) -> io::Result<Digest> {
+    let mut hasher = blake3::Hasher::new();
+    hash_file(file, u64::MAX, &mut hasher, cancel)?;
+    Ok(*hasher.finalize().as_bytes())
+}
+
+/// Adds at most `most` bytes of a file; gives how many there were.
+pub(super) fn hash_file(file: &OwnedFd, most: u64, hasher: &mut blake3::Hasher, cancel: CancelFn) -> io::Result<u64> {
+    let mut buffer = vec![0; PIECE];
+    let mut at = 0;
+    while at < most {
+        if cancel() {
+            return Err(fs::cancelled());
+        }
+        let room = usize::try_from(most - at).unwrap_or(PIECE).min(PIECE);
+        let count = fs::read_full_at(file, &mut buffer[..room], at)?;
+        hasher.update(&buffer[..count]);
+        at += count as u64;
+        if count < room {
+            break;
+        }
+    }
+    Ok(at)
+}
+
+/// Whether the entry has been deleted, or become something else.
+pub(super) fn has_gone(error: &io::Error) -> bool {
+    fs::is_other_kind(error)
+        || fs::is_not_a_folder(error)
+        || matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidInput)
+}
+
+fn digest_of(rows: &PathTable<Own>) -> Digest {
+    let mut hasher = blake3::Hasher::new();
+    let mut buffer = Vec::with_capacity(PIECE);
+    for row in 0..rows.len() {
+        record_of(rows, row).write_to(&mut buffer);
+        if buffer.len() >= PIECE {
+            hasher.update(&buffer);
+            buffer.clear();
+        }
+    }
+    hasher.update(&buffer);
+    *hasher.finalize().as_bytes()
+}

@@ -1,0 +1,239 @@
+//! What is to be done to make this side's tree equal to the giver's. Pure.
+
+use std::cmp::Ordering;
+use std::collections::HashMap;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use crate::sidecar::{Digest, TreeKind};
+use crate::sys::fs::Kind;
+use crate::workspace::{PathTable, earlier};
+
+use super::entries::Theirs;
+use super::look::Own;
+use super::{MirrorError, nonsense};
+
+/// What is to be done.
+#[derive(Debug, Default)]
+pub(super) struct Plan {
+    /// Folders with something to do, each before those below it.
+    pub(super) folders: Vec<FolderTask>,
+    /// Contents that are needed, by the giver's rows.
+    pub(super) wants: Vec<Want>,
+    /// Where in `wants` a content is.
+    pub(super) places: HashMap<(Digest, bool), usize>,
+    /// What is told of and not carried.
+    pub(super) specials: Vec<PathBuf>,
+    /// By the giver's rows: the row of this side that stays as it is.
+    pub(super) same: Vec<Option<usize>>,
+}
+
+/// A content that is needed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Want {
+    /// The first row of the giver's that has it.
+    pub(super) row: usize,
+    pub(super) digest: Digest,
+    pub(super) size: u64,
+    /// The target of a link, and no file.
+    pub(super) is_link: bool,
+    /// How many entries get it.
+    pub(super) uses: usize,
+}
+
+/// What is to be done in one folder.
+#[derive(Debug)]
+pub(super) struct FolderTask {
+    pub(super) path: PathBuf,
+    /// Its row with the giver.
+    pub(super) row: usize,
+    pub(super) make: bool,
+    /// Entries to be removed, with all that is below them.
+    pub(super) remove: Vec<OsString>,
+    /// Files and links that get a content.
+    pub(super) put: Vec<usize>,
+    /// Files and links that get mode and time only.
+    pub(super) dress: Vec<usize>,
+    /// Whether its own mode and time are to be set at the end.
+    pub(super) finish: bool,
+}
+
+impl FolderTask {
+    fn is_idle(&self) -> bool {
+        !self.make && !self.finish && self.remove.is_empty() && self.put.is_empty() && self.dress.is_empty()
+    }
+}
+
+/// Compares both trees.
+pub(super) fn compare_trees(theirs: &PathTable<Theirs>, ours: &PathTable<Own>) -> Result<Plan, MirrorError> {
+    let mut planner = Planner {
+        theirs,
+        open: Vec::new(),
+        plan: Plan {
+            same: vec![None; theirs.len()],
+            ..Plan::default()
+        },
+    };
+    let mut wanted = theirs.cursor();
+    let mut there = ours.cursor();
+    while let Some(order) = earlier(&wanted, &there) {
+        if order == Ordering::Greater {
+            planner.surplus(there.path());
+            there.skip_subtree();
+            continue;
+        }
+        let Some((row, item)) = wanted.current() else { break };
+        let path = wanted.path();
+        let own = there.current().filter(|_| order == Ordering::Equal);
+        if item.kind == TreeKind::Special {
+            planner.plan.specials.push(path.to_owned());
+            if own.is_some() {
+                planner.surplus(path);
+                there.skip_subtree();
+            }
+            wanted.advance();
+            continue;
+        }
+        match own {
+            Some((own_row, own)) if own.stamp.kind() == kind_of(item.kind) => {
+                planner.both(row, path, (own_row, own))?;
+                there.advance();
+            }
+            Some(_) => {
+                planner.surplus(path);
+                planner.missing(row, path)?;
+                there.skip_subtree();
+            }
+            None => planner.missing(row, path)?,
+        }
+        wanted.advance();
+    }
+    planner.close_to(0);
+    let mut plan = planner.plan;
+    plan.folders.sort_unstable_by_key(|folder| folder.row);
+    Ok(plan)
+}
+
+fn kind_of(kind: TreeKind) -> Kind {
+    match kind {
+        TreeKind::Dir => Kind::Dir,
+        TreeKind::File { .. } => Kind::File,
+        TreeKind::Symlink { .. } => Kind::Symlink,
+        TreeKind::Special => Kind::Special,
+    }
+}
+
+struct Planner<'a> {
+    theirs: &'a PathTable<Theirs>,
+    /// The folders on the way to the current row, by depth.
+    open: Vec<FolderTask>,
+    plan: Plan,
+}
+
+impl Planner<'_> {
+    fn close_to(&mut self, depth: usize) {
+        for folder in self.open.drain(depth.min(self.open.len())..) {
+            if !folder.is_idle() {
+                self.plan.folders.push(folder);
+            }
+        }
+    }
+
+    fn enter(&mut self, row: usize, path: &Path, make: bool, finish: bool) {
+        self.open.push(FolderTask {
+            path: path.to_owned(),
+            row,
+            make,
+            remove: Vec::new(),
+            put: Vec::new(),
+            dress: Vec::new(),
+            finish: finish || make,
+        });
+    }
+
+    /// With this side, not with the giver.
+    fn surplus(&mut self, path: &Path) {
+        self.close_to(path.iter().count());
+        if let (Some(folder), Some(name)) = (self.open.last_mut(), path.file_name()) {
+            folder.remove.push(name.to_owned());
+            folder.finish = true;
+        }
+    }
+
+    /// With the giver, not with this side.
+    fn missing(&mut self, row: usize, path: &Path) -> Result<(), MirrorError> {
+        self.close_to(self.theirs.depth(row));
+        if let Some(parent) = self.open.last_mut() {
+            parent.finish = true;
+        }
+        match self.theirs.value(row).kind {
+            TreeKind::Dir => {
+                self.enter(row, path, true, true);
+                Ok(())
+            }
+            TreeKind::Special => Ok(()),
+            TreeKind::File { .. } | TreeKind::Symlink { .. } => self.put(row),
+        }
+    }
+
+    /// With both, and of the same kind.
+    fn both(&mut self, row: usize, path: &Path, (own_row, own): (usize, &Own)) -> Result<(), MirrorError> {
+        self.close_to(self.theirs.depth(row));
+        let item = self.theirs.value(row);
+        let (mode, mtime) = (own.stamp.mode(), own.stamp.mtime());
+        match item.kind {
+            TreeKind::Dir => {
+                // The look has opened up what could not be read.
+                let is_closed = mode & 0o500 != 0o500;
+                let differs = is_closed || (item.mode, item.mtime) != (mode, mtime);
+                self.plan.same[row] = Some(own_row);
+                self.enter(row, path, false, differs);
+            }
+            TreeKind::File { size, digest } | TreeKind::Symlink { size, digest } => {
+                if (size, digest) != (own.stamp.size, own.digest) {
+                    return self.put(row);
+                }
+                self.plan.same[row] = Some(own_row);
+                let has_mode = matches!(item.kind, TreeKind::File { .. });
+                let differs = item.mtime != mtime || has_mode && item.mode != mode;
+                if let Some(folder) = self.open.last_mut().filter(|_| differs) {
+                    folder.dress.push(row);
+                }
+            }
+            TreeKind::Special => {}
+        }
+        Ok(())
+    }
+
+    fn put(&mut self, row: usize) -> Result<(), MirrorError> {
+        if let Some(folder) = self.open.last_mut() {
+            folder.put.push(row);
+            folder.finish = true;
+        }
+        let (size, digest, is_link) = match self.theirs.value(row).kind {
+            TreeKind::File { size, digest } => (size, digest, false),
+            TreeKind::Symlink { size, digest } => (size, digest, true),
+            TreeKind::Dir | TreeKind::Special => return Ok(()),
+        };
+        if size == 0 {
+            return Ok(());
+        }
+        let place = *self
+            .plan
+            .places
+            .entry((digest, is_link))
+            .or_insert(self.plan.wants.len());
+        match self.plan.wants.get_mut(place) {
+            Some(want) if want.size == size => want.uses += 1,
+            Some(_) => return nonsense("one digest was announced for contents of two sizes"),
+            None => self.plan.wants.push(Want {
+                row,
+                digest,
+                size,
+                is_link,
+                uses: 1,
+            }),
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,263 @@
+//! The tree of a session whose sidecar shares no folder: it is carried over the connection.
+
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, TryRecvError};
+
+use crate::mirror::{Mirror, MirrorError, Stream, Taken, Wire};
+use crate::plan::SidecarAddress;
+use crate::process::Cancel;
+use crate::session::VmError;
+use crate::sidecar::{Direction, ErrorCode, FsData, Reply, Request, Transfer, TransferOk};
+use crate::workspace::{ProgressFn, SyncError};
+
+use super::greeting::failed;
+use super::link::{Answer, Broken, CallError, Link};
+use super::said::of_reply;
+
+/// How often a tree is looked at anew that does not stand still.
+const TRIES: usize = 3;
+
+/// The staging of this side and the folder that it stands for.
+pub(in crate::session) struct RemoteMirror {
+    /// This side's.
+    pub(in crate::session) mirror: Mirror,
+    /// The sidecar's, as a guest path.
+    pub(in crate::session) guest_path: PathBuf,
+}
+
+/// A connection with its session.
+pub(in crate::session) struct At<'a> {
+    pub(in crate::session) link: &'a Arc<Link>,
+    pub(in crate::session) session_id: &'a str,
+    pub(in crate::session) address: &'a SidecarAddress,
+}
+
+/// Why a tree was not carried.
+enum Failed {
+    /// On this side.
+    Here(MirrorError),
+    /// With the sidecar.
+    There(CallError),
+}
+
+impl RemoteMirror {
+    /// Makes the sidecar's folder equal to the staging; tells what was done there.
+    pub(in crate::session) fn push(&self, at: &At, cancel: &Cancel, tell: ProgressFn) -> Result<TransferOk, VmError> {
+        let stop = || cancel.is_raised();
+        let own = self.mirror.look(&stop).map_err(|error| of_here(at, error))?;
+        let mut call = self.ask(at, Direction::PushToGuest, own.digest_in_hex(), cancel)?;
+        let given = call.exchange(|stream| {
+            Mirror::is_asked_for_entries(stream)?;
+            self.mirror.give(&own, stream, &stop, tell)
+        });
+        let carried = call.end(given).map(|(_, done)| done);
+        let closed = self.mirror.close_again(&own).map_err(VmError::from);
+        carried
+            .map_err(|error| of_failed(at, error))
+            .and_then(|done| closed.map(|()| done))
+    }
+
+    /// Makes the staging equal to the sidecar's folder.
+    pub(in crate::session) fn pull(
+        &self,
+        at: &At,
+        cancel: &Cancel,
+        tell: ProgressFn,
+    ) -> Result<(Taken, TransferOk), VmError> {
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            match self.pull_once(at, cancel, tell) {
+                Err(Failed::Here(MirrorError::Changed)) if tries < TRIES => {}
+                other => return other.map_err(|error| of_failed(at, error)),
+            }
+        }
+    }
+
+    fn pull_once(&self, at: &At, cancel: &Cancel, tell: ProgressFn) -> Result<(Taken, TransferOk), Failed> {
+        let stop = || cancel.is_raised();
+        let own = self.mirror.look(&stop).map_err(Failed::Here)?;
+        let request = self.request(at, Direction::PullFromGuest, own.digest_in_hex());
+        let mut call = Call::begin(at, request, cancel).map_err(Failed::There)?;
+        // Where both are equal the reply comes in the place of the first entry.
+        let taken = call.exchange(|stream| self.mirror.take(&own, stream, &stop, tell));
+        let (taken, done) = call.end(taken)?;
+        if taken.is_none() {
+            let closed = self.mirror.close_again(&own);
+            closed.map_err(|error| Failed::Here(error.into()))?;
+        }
+        Ok((taken.unwrap_or_default(), done))
+    }
+
+    fn ask<'a>(
+        &self,
+        at: &'a At,
+        direction: Direction,
+        digest: String,
+        cancel: &'a Cancel,
+    ) -> Result<Call<'a>, VmError> {
+        let request = self.request(at, direction, digest);
+        Call::begin(at, request, cancel).map_err(|error| of_failed(at, Failed::There(error)))
+    }
+
+    fn request(&self, at: &At, direction: Direction, digest: String) -> Transfer {
+        let path = self.guest_path.as_os_str().as_bytes();
+        let (ignore, cache_dirs) = self.mirror.rules.lines();
+        Transfer {
+            ignore: ignore.to_vec(),
+            cache_dirs: cache_dirs.to_vec(),
+            ..Transfer::new(at.session_id, direction, path, digest)
+        }
+    }
+}
+
+/// A transfer under way.
+struct Call<'a> {
+    link: &'a Arc<Link>,
+    id: u64,
+    answers: Receiver<Answer>,
+    cancel: &'a Cancel,
+    /// Whether anything came before it.
+    has_heard: bool,
+    /// The reply, once it came, or why there is none.
+    reply: Option<Result<Reply, CallError>>,
+}
+
+impl<'a> Call<'a> {
+    fn begin(at: &'a At, request: Transfer, cancel: &'a Cancel) -> Result<Self, CallError> {
+        let (id, answers) = at.link.ask(Request::Transfer(request))?;
+        Ok(Self {
+            link: at.link,
+            id,
+            answers,
+            cancel,
+            has_heard: false,
+            reply: None,
+        })
+    }
+
+    /// Does this side's part.
+    fn exchange<T>(&mut self, part: impl FnOnce(&mut Stream) -> Result<T, MirrorError>) -> Result<T, MirrorError> {
+        part(&mut Stream::new(self))
+    }
+
+    /// Says the last frame and gives what came of both parts. No value: the trees were equal already.
+    fn end<T>(mut self, part: Result<T, MirrorError>) -> Result<(Option<T>, TransferOk), Failed> {
+        let part = match part {
+            Ok(part) => Some(part),
+            // The reply says why.
+            Err(MirrorError::Cut) => None,
+            Err(error) => {
+                let _ = self.say_last();
+                return Err(Failed::Here(error));
+            }
+        };
+        let said = self.say_last();
+        while self.reply.is_none() {
+            match self.link.next(&self.answers, None, &|| !self.cancel.is_raised()) {
+                Ok(Answer::Reply(reply)) => self.reply = Some(Ok(*reply)),
+                Ok(Answer::Data(_)) => {}
+                Err(error) => self.reply = Some(Err(error)),
+            }
+        }
+        match self.reply {
+            Some(Ok(Reply::TransferOk(_))) if part.is_none() && self.has_heard => {
+                Err(Failed::There(CallError::Unexpected("an end before the end".to_owned())))
+            }
+            Some(Ok(Reply::TransferOk(done))) => Ok((part, done)),
+            Some(Ok(Reply::Error(refusal))) => Err(Failed::There(CallError::Refused(refusal))),
+            Some(Ok(other)) => Err(Failed::There(CallError::Unexpected(of_reply(&other)))),
+            Some(Err(error)) => Err(Failed::There(error)),
+            None => Err(Failed::There(said.err().map_or(CallError::Late, CallError::Broken))),
+        }
+    }
+
+    fn say_last(&self) -> Result<(), Broken> {
+        let last = FsData {
+            id: self.id,
+            len: 0,
+            eof: true,
+        };
+        self.link.tell(Request::TransferData(last), &[])
+    }
+
+    fn ended(&mut self, reply: Result<Reply, CallError>) -> MirrorError {
+        self.reply = Some(reply);
+        MirrorError::Cut
+    }
+}
+
+impl Wire for Call<'_> {
+    fn send(&mut self, frame: &[u8]) -> Result<(), MirrorError> {
+        if self.cancel.is_raised() {
+            return Err(SyncError::Cancelled.into());
+        }
+        match self.answers.try_recv() {
+            Err(TryRecvError::Empty) => {}
+            Ok(Answer::Reply(reply)) => return Err(self.ended(Ok(*reply))),
+            Ok(Answer::Data(_)) => return Err(MirrorError::Peer("it speaks while it has to listen".to_owned())),
+            // Asked again, it is said why.
+            Err(TryRecvError::Disconnected) => return self.receive().map(drop),
+        }
+        let data = FsData {
+            id: self.id,
+            len: u32::try_from(frame.len()).unwrap_or(u32::MAX),
+            eof: false,
+        };
+        let sent = self.link.tell(Request::TransferData(data), frame);
+        sent.map_err(|broken| self.ended(Err(CallError::Broken(broken))))
+    }
+
+    fn receive(&mut self) -> Result<Vec<u8>, MirrorError> {
+        match self.link.next(&self.answers, None, &|| !self.cancel.is_raised()) {
+            Ok(Answer::Data(frame)) => {
+                self.has_heard = true;
+                Ok(frame)
+            }
+            Ok(Answer::Reply(reply)) => Err(self.ended(Ok(*reply))),
+            Err(CallError::Cancelled) => Err(SyncError::Cancelled.into()),
+            Err(error) => Err(self.ended(Err(error))),
+        }
+    }
+}
+
+fn of_failed(at: &At, error: Failed) -> VmError {
+    match error {
+        Failed::Here(error) => of_here(at, error),
+        Failed::There(CallError::Broken(Broken::Lost(why))) => VmError::Lost {
+            message: format!("the sidecar was lost while the tree was carried: {why}"),
+            source: None,
+        },
+        Failed::There(CallError::Refused(refused)) => match refused.code {
+            ErrorCode::StagingIo => VmError::Sync(SyncError::Afar {
+                message: refused.message,
+            }),
+            ErrorCode::ShuttingDown => VmError::Lost {
+                message: format!("the sidecar has ended while the tree was carried: {}", refused.message),
+                source: None,
+            },
+            _ => failed(at.address, "transfer", CallError::Refused(refused)),
+        },
+        Failed::There(error) => failed(at.address, "transfer", error),
+    }
+}
+
+fn of_here(at: &At, error: MirrorError) -> VmError {
+    match error {
+        MirrorError::Local(error) => VmError::Sync(error),
+        MirrorError::Peer(what) => {
+            // What else it may say is not worth hearing.
+            at.link.hang_up();
+            failed(at.address, "transfer", CallError::Broken(Broken::Protocol(what)))
+        }
+        MirrorError::Changed => VmError::Sync(SyncError::Afar {
+            message: "the tree does not stand still: something at the sidecar still writes into it".to_owned(),
+        }),
+        MirrorError::Cut => VmError::Lost {
+            message: "the sidecar was lost while the tree was carried".to_owned(),
+            source: None,
+        },
+    }
+}
