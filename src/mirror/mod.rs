@@ -10,7 +10,13 @@
 //! The peer is not trusted: every name is checked, every path is opened beneath the tree's root without following a
 //! link, and nothing is believed that was not counted.
 
+#[cfg(test)]
+mod bench;
+#[cfg(test)]
+mod cases;
 mod entries;
+#[cfg(test)]
+mod fuzz;
 mod give;
 mod look;
 mod place;
