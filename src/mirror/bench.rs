@@ -51,6 +51,14 @@ impl Side {
     }
 }
 
+impl Drop for Side {
+    fn drop(&mut self) {
+        // The temporary folder cannot remove what lies in closed folders.
+        let _ =
+            crate::sys::fs::open_dir(&self.folder).and_then(|dir| crate::sys::fs::remove_tree(dir, "tree".as_ref()));
+    }
+}
+
 /// One end of a wire in memory.
 pub(super) struct End {
     to: Option<SyncSender<Vec<u8>>>,

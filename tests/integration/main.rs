@@ -39,6 +39,7 @@ mod sidecar;
 mod signals;
 mod support;
 mod terminals;
+mod transfers;
 mod trees;
 mod typed_to;
 mod views;

@@ -1,12 +1,12 @@
 //! Lines of the protocol, valid and hostile, each with its wanted answer: `tests/samples/protocol`.
 //!
 //! A case is one line of JSON: `name`; `from`, what the client has done before (`fresh`, `greeted`,
-//! `session` in version 1, `modern` with all capabilities and a session); `send`, what it says;
+//! `session` in version 1, `modern` with all capabilities and a session, `apart` with one in a folder of the server's own); `send`, what it says;
 //! `want`, what it is told, in this order and nothing else; `end`, whether the connection is to
 //! end. `tcp` holds another `want` and `end` for TCP. In `send`, an object without `$` is a line
 //! of JSON and text is a line as it is; `$raw` and `$hex` are bytes, `$repeat` with `times` many,
 //! `$eof` the client's end. In `want`, fields that are not named may be anything, `null` stands
-//! for an absent one, `"$any"` for any but that, `$raw` for the bytes that follow. `bare`: no
+//! for an absent one, `"$any"` for any but that, `$raw` for the bytes that follow, which may be `$any`, too. `bare`: no
 //! token is added for TCP. `unordered`: in any order.
 
 use std::collections::BTreeSet;
@@ -18,12 +18,13 @@ use serde_json::{Value, json};
 
 use super::peer::{Client, Heard, Sidecar, Transport};
 
-const SAMPLES: [(&str, &str); 5] = [
+const SAMPLES: [(&str, &str); 6] = [
     ("framing", include_str!("../../samples/protocol/framing.jsonl")),
     ("handshake", include_str!("../../samples/protocol/handshake.jsonl")),
     ("session", include_str!("../../samples/protocol/session.jsonl")),
     ("exec", include_str!("../../samples/protocol/exec.jsonl")),
     ("guest_fs", include_str!("../../samples/protocol/guest_fs.jsonl")),
+    ("transfer", include_str!("../../samples/protocol/transfer.jsonl")),
 ];
 
 /// What the server may need for all of it, in KiB: a line of 32 MiB while it grows, and what else there is.
@@ -154,6 +155,7 @@ fn one(sidecar: &Sidecar, case: &Value) -> Result<(), String> {
     let mut client = match from {
         "session" => sidecar.version1(),
         "modern" => sidecar.modern(),
+        "apart" => sidecar.apart(),
         _ => sidecar.connect(),
     };
     if from == "greeted" {
@@ -240,7 +242,7 @@ fn send(sidecar: &Sidecar, client: &mut Client, item: &Value, is_bare: bool) {
 
 fn answers(wanted: &Value, heard: &Heard) -> bool {
     let raw = wanted.get("$raw").and_then(Value::as_str).unwrap_or_default();
-    fits(wanted, &heard.line) && heard.raw == raw.as_bytes()
+    fits(wanted, &heard.line) && (raw == "$any" || heard.raw == raw.as_bytes())
 }
 
 fn fits(wanted: &Value, heard: &Value) -> bool {

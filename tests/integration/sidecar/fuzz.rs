@@ -43,6 +43,7 @@ fn seeds() -> Vec<Vec<u8>> {
         include_str!("../../samples/protocol/exec.jsonl"),
         include_str!("../../samples/protocol/guest_fs.jsonl"),
         include_str!("../../samples/protocol/handshake.jsonl"),
+        include_str!("../../samples/protocol/transfer.jsonl"),
     ] {
         for case in text.lines() {
             let case: serde_json::Value = serde_json::from_str(case).unwrap();

@@ -280,6 +280,19 @@ impl Sidecar {
         client
     }
 
+    /// A client with all capabilities and a session in a folder of the server's own.
+    pub fn apart(&self) -> Client {
+        let mut client = self.connect();
+        let mut handshake = self.handshake(Some(&ALL));
+        handshake["keepalive_ms"] = json!(3_600_000);
+        client.say(&handshake);
+        client.hears("handshake_ok");
+        let folder = json!({"key": "apart"});
+        client.say(&json!({"op": "session_start", "session_id": "s", "staging_dir": "", "transfer": folder, "id": 0}));
+        client.hears("session_ok");
+        client
+    }
+
     /// That the server serves another client as ever.
     #[track_caller]
     pub fn serves_others(&self) {
@@ -443,7 +456,9 @@ impl Client {
     pub fn next(&mut self) -> Option<Heard> {
         let text = self.line()?;
         let line: Value = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"));
-        let framed = line["op"] == "exec_output" || line["op"] == "fs_data";
+        let framed = ["exec_output", "fs_data", "transfer_data"]
+            .iter()
+            .any(|op| line["op"] == *op);
         let length = if framed { line["len"].as_u64().unwrap() } else { 0 };
         let length = usize::try_from(length).unwrap();
         while self.buffer.len() < length {
