@@ -4,7 +4,7 @@
 use std::io::Read;
 use std::time::{Duration, Instant};
 
-use devshell::sidecar::{Incoming, LineError, MAX_FRAME, decode_reply, decode_request};
+use devshell::sidecar::{Incoming, LineError, MAX_FRAME, TreeKind, TreeRecord, decode_reply, decode_request};
 use serde_json::json;
 
 use super::peer::{Sidecar, Transport};
@@ -226,6 +226,163 @@ fn no_stream_makes_the_reader_panic_lose_bytes_or_need_more_than_its_limit() {
         assert!(matches!(incoming.line(), Ok(None)));
     }
     say(&format!("FUZZ: {executions} streams read"));
+}
+
+/// What a client says that pushes a small tree, and one that pulls: the records behind its `transfer`.
+fn spoken_trees() -> [Vec<u8>; 2] {
+    let entry = |depth, name, kind| TreeRecord::Entry {
+        depth,
+        name,
+        kind,
+        mode: 0o644,
+        mtime_s: 1_700_000_000,
+        mtime_ns: 5,
+    };
+    let content = |text: &[u8]| (text.len() as u64, *blake3::hash(text).as_bytes());
+    let file = |text: &[u8]| {
+        let (size, digest) = content(text);
+        TreeKind::File { size, digest }
+    };
+    let (size, digest) = content(b"a/b");
+    let entries = [
+        entry(0, b"", TreeKind::Dir),
+        entry(1, b"a", TreeKind::Dir),
+        entry(2, b"b", file(b"inside")),
+        entry(1, b"empty", file(b"")),
+        entry(1, b"link", TreeKind::Symlink { size, digest }),
+        entry(1, b"x", file(b"outside")),
+    ];
+    let mut push = Vec::new();
+    for record in entries.iter().chain(&[TreeRecord::Entries { count: 6 }]) {
+        record.write_to(&mut push);
+    }
+    for text in [&b"inside"[..], b"a/b", b"outside"] {
+        TreeRecord::Piece { len: text.len() as u32 }.write_to(&mut push);
+        push.extend_from_slice(text);
+        TreeRecord::End.write_to(&mut push);
+    }
+    let mut pull = Vec::new();
+    for (number, offset) in [(2, 0), (4, 0), (5, 3)] {
+        TreeRecord::Want { entry: number, offset }.write_to(&mut pull);
+    }
+    TreeRecord::Wants { count: 3 }.write_to(&mut pull);
+    TreeRecord::Done.write_to(&mut pull);
+    [push, pull]
+}
+
+/// Bytes that a mutation of records puts in.
+const RECORDS: &[&[u8]] = &[
+    b"\x01\x01\x02..",
+    b"\x01\x02\x03a/b",
+    b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01",
+    b"\xff\xff\x03",
+    b"\x02\x06",
+    b"\x05\x80\x80\x04",
+    b"\x06",
+    b"\x07",
+    b"\x08",
+    b"\0",
+    b"/",
+];
+
+fn mutate_records(records: &[u8], random: &mut Dice) -> Vec<u8> {
+    let mut bytes = records.to_vec();
+    for _ in 0..random.below(4) {
+        let at = random.below(bytes.len() + 1);
+        match random.below(4) {
+            0 if at < bytes.len() => bytes[at] ^= 1 << random.below(8),
+            1 => bytes.truncate(at),
+            2 => {
+                let end = (at + random.below(50)).min(bytes.len());
+                bytes.drain(at..end);
+            }
+            _ => drop(
+                bytes
+                    .splice(at..at, RECORDS[random.below(RECORDS.len())].iter().copied())
+                    .collect::<Vec<_>>(),
+            ),
+        }
+    }
+    bytes
+}
+
+#[test]
+fn no_bytes_make_the_decoder_of_records_panic_and_what_it_takes_comes_back_the_same() {
+    let (trees, mut random, until) = (spoken_trees(), random(), until());
+    let (mut executions, mut records) = (0_u64, 0_u64);
+    while !executions.is_multiple_of(256) || Instant::now() < until {
+        executions += 1;
+        let bytes = mutate_records(&trees[random.below(2)], &mut random);
+        let mut rest = &bytes[random.below(bytes.len() + 1)..];
+        while let Ok((record, length)) = TreeRecord::read_from(rest) {
+            records += 1;
+            let mut again = Vec::new();
+            record.write_to(&mut again);
+            assert_eq!(TreeRecord::read_from(&again), Ok((record, again.len())));
+            rest = &rest[length..];
+        }
+    }
+    say(&format!("FUZZ: {executions} streams of records, {records} records"));
+    assert!(records > 0);
+}
+
+#[test]
+fn no_tree_ends_a_server_or_leads_out_of_its_folder() {
+    let sidecar = Sidecar::with(Transport::Unix, &["--grace", "0s"]);
+    sidecar.serves_others();
+    let before = sidecar.server().descriptors();
+    let (trees, mut random, until) = (spoken_trees(), random(), until());
+    let (mut executions, mut carried, mut refused) = (0_u64, 0_u64, 0_u64);
+    while !executions.is_multiple_of(16) || Instant::now() < until {
+        executions += 1;
+        let mut client = sidecar.apart();
+        let is_pull = random.below(3) == 0;
+        let direction = if is_pull { "pull_from_guest" } else { "push_to_guest" };
+        let digest = "0".repeat(64);
+        let path = ["/workspace/a", "/workspace/a/b/c", "/workspace"][random.below(3)];
+        let transfer = json!({"op": "transfer", "id": 1, "session_id": "s", "direction": direction, "guest_path": path, "digest": digest});
+        client.send(format!("{transfer}\n").as_bytes());
+        let bytes = mutate_records(&trees[usize::from(is_pull)], &mut random);
+        let width = 1 + random.below(bytes.len() + 1);
+        for piece in bytes.chunks(width) {
+            let line = json!({"op": "transfer_data", "id": 1, "len": piece.len()});
+            client.send(&[format!("{line}\n").as_bytes(), piece].concat());
+        }
+        if random.below(8) == 0 {
+            // Gone without a word.
+            continue;
+        }
+        let last = json!({"op": "transfer_data", "id": 1, "len": 0, "eof": true});
+        client.send(format!("{last}\n").as_bytes());
+        loop {
+            match client.next().map(|heard| heard.line["op"].clone()) {
+                Some(op) if op == "transfer_data" => {}
+                Some(op) if op == "transfer_ok" => break carried += 1,
+                Some(op) if op == "error" => break refused += 1,
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+    sidecar.serves_others();
+    assert_eq!(std::fs::read(sidecar.path("outside/kept")).unwrap(), b"kept");
+    let mut there: Vec<_> = std::fs::read_dir(sidecar.path("root"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
+    there.sort();
+    assert_eq!(there, [".devshell-trees", "ws"]);
+    crate::support::wait_for(
+        || sidecar.server().descriptors() <= before,
+        "the descriptors to be closed",
+    );
+    let log = sidecar.server().said();
+    assert!(!log.contains("panicked"), "{log}");
+    let peak = sidecar.server().kib("VmHWM:");
+    assert!(peak < 96 * 1024, "{peak} KiB");
+    say(&format!(
+        "FUZZ: {executions} trees for a server, {carried} carried all the same, {refused} refused"
+    ));
+    assert!(refused > 0);
 }
 
 #[test]
