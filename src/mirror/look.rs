@@ -39,6 +39,13 @@ pub(crate) struct Own {
     pub(super) settled: bool,
 }
 
+impl Own {
+    /// Whether it is a folder that a look has to open up.
+    pub(super) fn is_closed(&self) -> bool {
+        self.stamp.kind() == Kind::Dir && self.stamp.mode() & 0o500 != 0o500
+    }
+}
+
 /// A tree as it was found.
 #[derive(Debug)]
 pub(crate) struct Manifest {
@@ -53,6 +60,11 @@ impl Manifest {
     /// The number of entries.
     pub(crate) fn len(&self) -> u64 {
         self.rows.len() as u64
+    }
+
+    /// Whether there are folders that a look opens up.
+    pub(crate) fn has_closed(&self) -> bool {
+        (0..self.rows.len()).any(|row| self.rows.value(row).is_closed())
     }
 
     /// As it stands in a request.

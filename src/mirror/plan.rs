@@ -184,8 +184,7 @@ impl Planner<'_> {
         match item.kind {
             TreeKind::Dir => {
                 // The look has opened up what could not be read.
-                let is_closed = mode & 0o500 != 0o500;
-                let differs = is_closed || (item.mode, item.mtime) != (mode, mtime);
+                let differs = own.is_closed() || (item.mode, item.mtime) != (mode, mtime);
                 self.plan.same[row] = Some(own_row);
                 self.enter(row, path, false, differs);
             }

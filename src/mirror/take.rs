@@ -95,9 +95,8 @@ impl Mirror {
         let mut closed = Vec::new();
         let mut cursor = own.rows.cursor();
         while let Some((_, own)) = cursor.current() {
-            let mode = own.stamp.mode();
-            if own.stamp.kind() == Kind::Dir && mode & 0o500 != 0o500 {
-                closed.push((cursor.path().to_owned(), mode));
+            if own.is_closed() {
+                closed.push((cursor.path().to_owned(), own.stamp.mode()));
             }
             cursor.advance();
         }

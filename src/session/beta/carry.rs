@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use crate::event::Direction;
 use crate::mirror::Mirror;
+use crate::plan::SidecarAddress;
 use crate::session::sidecar::{At, RemoteMirror};
 use crate::session::staged_tree::StagedTree;
 use crate::session::words::{synced, syncing, warn_of_specials};
@@ -12,6 +13,7 @@ use crate::sidecar;
 use crate::sys::fs::open_dir;
 use crate::workspace::SyncError;
 
+use super::connect::Connected;
 use super::session::BetaSession;
 
 impl BetaSession {
@@ -23,48 +25,46 @@ impl BetaSession {
             path: path.clone(),
             source,
         })?;
-        Ok(RemoteMirror {
-            mirror: Mirror {
-                root,
-                path,
-                index: self.settings().folder.join("digests"),
-                store: self.settings().incoming(),
-                rules: self.settings().rules()?,
-            },
-            guest_path: self.guest_folder(staged.workspace())?,
-        })
+        let mirror = Mirror {
+            root,
+            path,
+            index: self.settings().folder.join("digests"),
+            store: self.settings().incoming(),
+            rules: self.settings().rules()?,
+        };
+        Ok(RemoteMirror::new(mirror, self.guest_folder(staged.workspace())?))
     }
 
     /// Has the sidecar's tools see what was staged.
-    pub(super) fn push_staged(&self, start: Instant, cx: &mut Context) -> Result<(), VmError> {
-        let Some(mirror) = self.mirror() else {
+    pub(super) fn push_staged(&mut self, start: Instant, cx: &mut Context) -> Result<(), VmError> {
+        let Some((mirror, connected, address)) = self.carriage() else {
             return self.sync(sidecar::Direction::PushToGuest, cx.cancel);
         };
         let tell = &mut |progress| syncing(cx.emitter, Direction::Push, progress);
-        let done = mirror.push(&self.at()?, cx.cancel, tell)?;
+        let done = mirror.push(&at(connected, address)?, cx.cancel, tell)?;
         synced(cx, Direction::Push, [done.files, done.bytes, done.deleted], start);
         Ok(())
     }
 
     /// Has the staging hold what the sidecar's tools have left.
-    pub(super) fn pull_staged(&self, cx: &mut Context) -> Result<(), VmError> {
-        let Some(mirror) = self.mirror() else {
+    pub(super) fn pull_staged(&mut self, cx: &mut Context) -> Result<(), VmError> {
+        let Some((mirror, connected, address)) = self.carriage() else {
             return self.sync(sidecar::Direction::PullFromGuest, cx.cancel);
         };
         let start = Instant::now();
         let tell = &mut |progress| syncing(cx.emitter, Direction::Pull, progress);
-        let (taken, _) = mirror.pull(&self.at()?, cx.cancel, tell)?;
+        let (taken, _) = mirror.pull(&at(connected, address)?, cx.cancel, tell)?;
         warn_of_specials(cx, &taken.specials, "are not brought back");
         synced(cx, Direction::Pull, [taken.files, taken.bytes, taken.deleted], start);
         Ok(())
     }
+}
 
-    fn at(&self) -> Result<At<'_>, VmError> {
-        let connected = self.connected().ok_or_else(VmError::not_ready)?;
-        Ok(At {
-            link: &connected.connection.link,
-            session_id: &connected.begun.id,
-            address: &self.settings().address,
-        })
-    }
+fn at<'a>(connected: Option<&'a Connected>, address: &'a SidecarAddress) -> Result<At<'a>, VmError> {
+    let connected = connected.ok_or_else(VmError::not_ready)?;
+    Ok(At {
+        link: &connected.connection.link,
+        session_id: &connected.begun.id,
+        address,
+    })
 }

@@ -7,7 +7,7 @@ use std::sync::mpsc::SyncSender;
 use std::time::{Duration, Instant};
 
 use crate::guest_fs::{GuestFsOps, logical_path_to_guest};
-use crate::plan::{Require, WorkspaceMode};
+use crate::plan::{Require, SidecarAddress, WorkspaceMode};
 use crate::process::{Cancel, Message, Running, ToolCommand};
 use crate::session::guest_tree::{Outputs, put_inputs};
 use crate::session::sidecar::{Broken, CallError, RemoteFiles, RemoteMirror, exec, failed, in_words, of_reply};
@@ -67,12 +67,10 @@ impl BetaSession {
         &self.settings
     }
 
-    pub(super) fn connected(&self) -> Option<&Connected> {
-        self.connected.as_ref()
-    }
-
-    pub(super) fn mirror(&self) -> Option<&RemoteMirror> {
-        self.mirror.as_deref()
+    /// What carries the tree, where that is so, with the connection that it is carried over.
+    pub(super) fn carriage(&mut self) -> Option<(&mut RemoteMirror, Option<&Connected>, &SidecarAddress)> {
+        let mirror = self.mirror.as_deref_mut()?;
+        Some((mirror, self.connected.as_ref(), &self.settings.address))
     }
 
     /// What the sidecar's own folder is known by, where the tree lies there already.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, TryRecvError};
 
-use crate::mirror::{Mirror, MirrorError, Stream, Taken, Wire};
+use crate::mirror::{Manifest, Mirror, MirrorError, Stream, Taken, Wire};
 use crate::plan::SidecarAddress;
 use crate::process::Cancel;
 use crate::session::VmError;
@@ -22,9 +22,11 @@ const TRIES: usize = 3;
 /// The staging of this side and the folder that it stands for.
 pub(in crate::session) struct RemoteMirror {
     /// This side's.
-    pub(in crate::session) mirror: Mirror,
+    mirror: Mirror,
     /// The sidecar's, as a guest path.
-    pub(in crate::session) guest_path: PathBuf,
+    guest_path: PathBuf,
+    /// What the staging holds since the last push: nobody but devshell writes there.
+    pushed: Option<Manifest>,
 }
 
 /// A connection with its session.
@@ -43,8 +45,22 @@ enum Failed {
 }
 
 impl RemoteMirror {
+    pub(in crate::session) fn new(mirror: Mirror, guest_path: PathBuf) -> Self {
+        Self {
+            mirror,
+            guest_path,
+            pushed: None,
+        }
+    }
+
     /// Makes the sidecar's folder equal to the staging; tells what was done there.
-    pub(in crate::session) fn push(&self, at: &At, cancel: &Cancel, tell: ProgressFn) -> Result<TransferOk, VmError> {
+    pub(in crate::session) fn push(
+        &mut self,
+        at: &At,
+        cancel: &Cancel,
+        tell: ProgressFn,
+    ) -> Result<TransferOk, VmError> {
+        self.pushed = None;
         let stop = || cancel.is_raised();
         let own = self.mirror.look(&stop).map_err(|error| of_here(at, error))?;
         let mut call = self.ask(at, Direction::PushToGuest, own.digest_in_hex(), cancel)?;
@@ -54,14 +70,16 @@ impl RemoteMirror {
         });
         let carried = call.end(given).map(|(_, done)| done);
         let closed = self.mirror.close_again(&own).map_err(VmError::from);
-        carried
-            .map_err(|error| of_failed(at, error))
-            .and_then(|done| closed.map(|()| done))
+        let done = carried.map_err(|error| of_failed(at, error))?;
+        closed?;
+        // The next one to look opens up what is closed.
+        self.pushed = Some(own).filter(|own| !own.has_closed());
+        Ok(done)
     }
 
     /// Makes the staging equal to the sidecar's folder.
     pub(in crate::session) fn pull(
-        &self,
+        &mut self,
         at: &At,
         cancel: &Cancel,
         tell: ProgressFn,
@@ -76,9 +94,12 @@ impl RemoteMirror {
         }
     }
 
-    fn pull_once(&self, at: &At, cancel: &Cancel, tell: ProgressFn) -> Result<(Taken, TransferOk), Failed> {
+    fn pull_once(&mut self, at: &At, cancel: &Cancel, tell: ProgressFn) -> Result<(Taken, TransferOk), Failed> {
         let stop = || cancel.is_raised();
-        let own = self.mirror.look(&stop).map_err(Failed::Here)?;
+        let own = match self.pushed.take() {
+            Some(own) => own,
+            None => self.mirror.look(&stop).map_err(Failed::Here)?,
+        };
         let request = self.request(at, Direction::PullFromGuest, own.digest_in_hex());
         let mut call = Call::begin(at, request, cancel).map_err(Failed::There)?;
         // Where both are equal the reply comes in the place of the first entry.
