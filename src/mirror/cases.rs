@@ -136,6 +136,24 @@ fn ignored_entries_and_cache_folders_stay_where_they_are() {
 }
 
 #[test]
+fn what_is_ignored_by_its_kind_gives_way_to_what_is_not() {
+    let temp = tempfile::tempdir().unwrap();
+    let side = |name: &str| {
+        let rules = Rules::new(&["x".to_owned(), "!x/".to_owned()], &["target/".to_owned()]).unwrap();
+        Side::with_rules(&temp.path().join(name), rules)
+    };
+    let (here, far) = (side("here"), side("far"));
+    here.write("x/inside", "1");
+    here.write("target", "a file");
+    symlink("target", here.path("link")).unwrap();
+    far.write("x", "an ignored file");
+    far.write("target/app", "built");
+    far.write("link/target/app", "built");
+    carry(&here, &far);
+    assert_eq!(shown(&far.path("")), shown(&here.path("")));
+}
+
+#[test]
 fn what_is_no_file_is_told_of_and_not_carried() {
     let (_temp, here, far) = sides();
     drop(std::os::unix::net::UnixListener::bind(here.path("sock")).unwrap());

@@ -8,12 +8,12 @@ use std::path::Path;
 
 use crate::sidecar::{Digest, TreeKind};
 use crate::sys::fs::{self, CopyMemory, Kind, Time};
-use crate::workspace::{At as _, CancelFn, OwnTree, PathTable, SyncError, Wanted, dress_file, stop_if};
+use crate::workspace::{At as _, CancelFn, FolderTask, OwnTree, PathTable, SyncError, Wanted, dress_file, stop_if};
 
 use super::Mirror;
 use super::entries::{NO_DIGEST, Theirs};
 use super::look::Own;
-use super::plan::{FolderTask, Plan};
+use super::plan::Plan;
 use super::store::{Store, name_of};
 
 /// A file that is not yet where it belongs, in the store.
@@ -100,12 +100,12 @@ impl Placing<'_> {
         memory: &CopyMemory,
         placed: &mut Placed,
     ) -> Result<(), SyncError> {
-        if folder.put.is_empty() && folder.dress.is_empty() {
+        if folder.fill.is_empty() && folder.dress.is_empty() {
             return Ok(());
         }
         let at = self.mirror.path.join(&folder.path);
         let dir = fs::open_beneath(&self.mirror.root, &folder.path).at("open the folder", &at)?;
-        let put = folder.put.iter().map(|row| (*row, true));
+        let put = folder.fill.iter().map(|row| (*row, true));
         for (row, is_new) in put.chain(folder.dress.iter().map(|row| (*row, false))) {
             stop_if(self.cancel)?;
             let name = self.theirs.name(row);

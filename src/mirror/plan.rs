@@ -2,12 +2,11 @@
 
 use std::cmp::Ordering;
 use std::collections::HashMap;
-use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use crate::sidecar::{Digest, TreeKind};
 use crate::sys::fs::Kind;
-use crate::workspace::{PathTable, earlier};
+use crate::workspace::{FolderStack, FolderTask, PathTable, earlier};
 
 use super::entries::Theirs;
 use super::look::Own;
@@ -41,34 +40,11 @@ pub(super) struct Want {
     pub(super) uses: usize,
 }
 
-/// What is to be done in one folder.
-#[derive(Debug)]
-pub(super) struct FolderTask {
-    pub(super) path: PathBuf,
-    /// Its row with the giver.
-    pub(super) row: usize,
-    pub(super) make: bool,
-    /// Entries to be removed, with all that is below them.
-    pub(super) remove: Vec<OsString>,
-    /// Files and links that get a content.
-    pub(super) put: Vec<usize>,
-    /// Files and links that get mode and time only.
-    pub(super) dress: Vec<usize>,
-    /// Whether its own mode and time are to be set at the end.
-    pub(super) finish: bool,
-}
-
-impl FolderTask {
-    fn is_idle(&self) -> bool {
-        !self.make && !self.finish && self.remove.is_empty() && self.put.is_empty() && self.dress.is_empty()
-    }
-}
-
 /// Compares both trees.
 pub(super) fn compare_trees(theirs: &PathTable<Theirs>, ours: &PathTable<Own>) -> Result<Plan, MirrorError> {
     let mut planner = Planner {
         theirs,
-        open: Vec::new(),
+        folders: FolderStack::default(),
         plan: Plan {
             same: vec![None; theirs.len()],
             ..Plan::default()
@@ -78,7 +54,7 @@ pub(super) fn compare_trees(theirs: &PathTable<Theirs>, ours: &PathTable<Own>) -
     let mut there = ours.cursor();
     while let Some(order) = earlier(&wanted, &there) {
         if order == Ordering::Greater {
-            planner.surplus(there.path());
+            planner.folders.surplus(there.path());
             there.skip_subtree();
             continue;
         }
@@ -88,7 +64,7 @@ pub(super) fn compare_trees(theirs: &PathTable<Theirs>, ours: &PathTable<Own>) -
         if item.kind == TreeKind::Special {
             planner.plan.specials.push(path.to_owned());
             if own.is_some() {
-                planner.surplus(path);
+                planner.folders.surplus(path);
                 there.skip_subtree();
             }
             wanted.advance();
@@ -100,7 +76,7 @@ pub(super) fn compare_trees(theirs: &PathTable<Theirs>, ours: &PathTable<Own>) -
                 there.advance();
             }
             Some(_) => {
-                planner.surplus(path);
+                planner.folders.surplus(path);
                 planner.missing(row, path)?;
                 there.skip_subtree();
             }
@@ -108,9 +84,8 @@ pub(super) fn compare_trees(theirs: &PathTable<Theirs>, ours: &PathTable<Own>) -
         }
         wanted.advance();
     }
-    planner.close_to(0);
     let mut plan = planner.plan;
-    plan.folders.sort_unstable_by_key(|folder| folder.row);
+    plan.folders = planner.folders.finish();
     Ok(plan)
 }
 
@@ -125,50 +100,20 @@ fn kind_of(kind: TreeKind) -> Kind {
 
 struct Planner<'a> {
     theirs: &'a PathTable<Theirs>,
-    /// The folders on the way to the current row, by depth.
-    open: Vec<FolderTask>,
+    folders: FolderStack,
     plan: Plan,
 }
 
 impl Planner<'_> {
-    fn close_to(&mut self, depth: usize) {
-        for folder in self.open.drain(depth.min(self.open.len())..) {
-            if !folder.is_idle() {
-                self.plan.folders.push(folder);
-            }
-        }
-    }
-
-    fn enter(&mut self, row: usize, path: &Path, make: bool, finish: bool) {
-        self.open.push(FolderTask {
-            path: path.to_owned(),
-            row,
-            make,
-            remove: Vec::new(),
-            put: Vec::new(),
-            dress: Vec::new(),
-            finish: finish || make,
-        });
-    }
-
-    /// With this side, not with the giver.
-    fn surplus(&mut self, path: &Path) {
-        self.close_to(path.iter().count());
-        if let (Some(folder), Some(name)) = (self.open.last_mut(), path.file_name()) {
-            folder.remove.push(name.to_owned());
-            folder.finish = true;
-        }
-    }
-
     /// With the giver, not with this side.
     fn missing(&mut self, row: usize, path: &Path) -> Result<(), MirrorError> {
-        self.close_to(self.theirs.depth(row));
-        if let Some(parent) = self.open.last_mut() {
+        self.folders.close_to(self.theirs.depth(row));
+        if let Some(parent) = self.folders.parent() {
             parent.finish = true;
         }
         match self.theirs.value(row).kind {
             TreeKind::Dir => {
-                self.enter(row, path, true, true);
+                self.folders.enter(row, path, true, true);
                 Ok(())
             }
             TreeKind::Special => Ok(()),
@@ -178,7 +123,7 @@ impl Planner<'_> {
 
     /// With both, and of the same kind.
     fn both(&mut self, row: usize, path: &Path, (own_row, own): (usize, &Own)) -> Result<(), MirrorError> {
-        self.close_to(self.theirs.depth(row));
+        self.folders.close_to(self.theirs.depth(row));
         let item = self.theirs.value(row);
         let (mode, mtime) = (own.stamp.mode(), own.stamp.mtime());
         match item.kind {
@@ -186,7 +131,7 @@ impl Planner<'_> {
                 // The look has opened up what could not be read.
                 let differs = own.is_closed() || (item.mode, item.mtime) != (mode, mtime);
                 self.plan.same[row] = Some(own_row);
-                self.enter(row, path, false, differs);
+                self.folders.enter(row, path, false, differs);
             }
             TreeKind::File { size, digest } | TreeKind::Symlink { size, digest } => {
                 if (size, digest) != (own.stamp.size, own.digest) {
@@ -195,7 +140,7 @@ impl Planner<'_> {
                 self.plan.same[row] = Some(own_row);
                 let has_mode = matches!(item.kind, TreeKind::File { .. });
                 let differs = item.mtime != mtime || has_mode && item.mode != mode;
-                if let Some(folder) = self.open.last_mut().filter(|_| differs) {
+                if let Some(folder) = self.folders.parent().filter(|_| differs) {
                     folder.dress.push(row);
                 }
             }
@@ -205,8 +150,8 @@ impl Planner<'_> {
     }
 
     fn put(&mut self, row: usize) -> Result<(), MirrorError> {
-        if let Some(folder) = self.open.last_mut() {
-            folder.put.push(row);
+        if let Some(folder) = self.folders.parent() {
+            folder.fill.push(row);
             folder.finish = true;
         }
         let (size, digest, is_link) = match self.theirs.value(row).kind {

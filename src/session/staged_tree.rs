@@ -30,29 +30,30 @@ pub(super) struct StagedTree {
 impl StagedTree {
     /// Makes the staging equal to `vfs`.
     pub(super) fn new(place: &StagingPlace, rules: Rules, vfs: &Vfs, cx: &mut Context) -> Result<Self, VmError> {
-        let staging = Staging::open(place).map_err(|source| staging_error(place, source))?;
-        let pushed = push(&staging, &rules, vfs, false, cx)?;
-        Ok(Self {
-            staging,
-            pushed,
-            rules,
-            workspace: vfs.workspace(),
-            earlier: None,
-            is_quiet: false,
-        })
+        Self::staged(place, rules, vfs, false, cx)
     }
 
     /// As [`Self::new`], for a tree that is carried further: who does that tells what was carried.
     pub(super) fn on_the_way(place: &StagingPlace, rules: Rules, vfs: &Vfs, cx: &mut Context) -> Result<Self, VmError> {
+        Self::staged(place, rules, vfs, true, cx)
+    }
+
+    fn staged(
+        place: &StagingPlace,
+        rules: Rules,
+        vfs: &Vfs,
+        is_quiet: bool,
+        cx: &mut Context,
+    ) -> Result<Self, VmError> {
         let staging = Staging::open(place).map_err(|source| staging_error(place, source))?;
-        let pushed = push(&staging, &rules, vfs, true, cx)?;
+        let pushed = push(&staging, &rules, vfs, is_quiet, cx)?;
         Ok(Self {
             staging,
             pushed,
             rules,
             workspace: vfs.workspace(),
             earlier: None,
-            is_quiet: true,
+            is_quiet,
         })
     }
 

@@ -35,13 +35,71 @@ pub(crate) struct FolderTask {
     pub(crate) remove: Vec<OsString>,
     /// Files and links to be put in, by row.
     pub(crate) fill: Vec<usize>,
+    /// Files and links whose content is right, and mode or time are not, by row.
+    pub(crate) dress: Vec<usize>,
     /// Whether mode, owner and mtime are to be set at the end.
     pub(crate) finish: bool,
 }
 
 impl FolderTask {
     fn is_idle(&self) -> bool {
-        !self.make && !self.finish && self.remove.is_empty() && self.fill.is_empty()
+        !self.make && !self.finish && self.remove.is_empty() && self.fill.is_empty() && self.dress.is_empty()
+    }
+}
+
+/// Tasks as they come about while two tables are gone through.
+#[derive(Debug, Default)]
+pub(crate) struct FolderStack {
+    /// The folders on the way to the current row, by depth.
+    open: Vec<FolderTask>,
+    done: Vec<FolderTask>,
+}
+
+impl FolderStack {
+    /// Leaves the folders that lie `depth` deep or deeper.
+    pub(crate) fn close_to(&mut self, depth: usize) {
+        for folder in self.open.drain(depth.min(self.open.len())..) {
+            if !folder.is_idle() {
+                self.done.push(folder);
+            }
+        }
+    }
+
+    pub(crate) fn enter(&mut self, row: usize, path: &Path, make: bool, finish: bool) {
+        self.open.push(FolderTask {
+            path: path.to_owned(),
+            row,
+            make,
+            remove: Vec::new(),
+            fill: Vec::new(),
+            dress: Vec::new(),
+            finish: finish || make,
+        });
+    }
+
+    /// An entry that has no place.
+    pub(crate) fn surplus(&mut self, path: &Path) {
+        self.close_to(path.iter().count());
+        if let (Some(folder), Some(name)) = (self.open.last_mut(), path.file_name()) {
+            folder.remove.push(name.to_owned());
+            folder.finish = true;
+        }
+    }
+
+    /// The folder that holds the current row.
+    pub(crate) fn parent(&mut self) -> Option<&mut FolderTask> {
+        self.open.last_mut()
+    }
+
+    fn is_idle(&self) -> bool {
+        self.done.is_empty()
+    }
+
+    /// All tasks, each folder before those below it.
+    pub(crate) fn finish(mut self) -> Vec<FolderTask> {
+        self.close_to(0);
+        self.done.sort_unstable_by_key(|folder| folder.row);
+        self.done
     }
 }
 
@@ -103,8 +161,7 @@ pub(crate) fn plan_stage(source: &Source, staged: &PathTable<Met>, index: &Index
         source,
         staging,
         root_caller: fs::caller().0 == 0,
-        open: Vec::new(),
-        folders: Vec::new(),
+        folders: FolderStack::default(),
         kept: Vec::new(),
         index,
         stays: true,
@@ -115,7 +172,7 @@ pub(crate) fn plan_stage(source: &Source, staged: &PathTable<Met>, index: &Index
     let mut known = index.entries.cursor();
     while let Some(order) = earlier(&wanted, &there) {
         if order == Ordering::Greater {
-            planner.surplus(there.path());
+            planner.folders.surplus(there.path());
             there.skip_subtree();
             continue;
         }
@@ -124,7 +181,7 @@ pub(crate) fn plan_stage(source: &Source, staged: &PathTable<Met>, index: &Index
         if source.wanted(row).kind == Kind::Special {
             // As if it were not there: what the staging has in its place goes.
             if order == Ordering::Equal {
-                planner.surplus(path);
+                planner.folders.surplus(path);
                 there.skip_subtree();
             }
             planner.leave_out(row);
@@ -143,7 +200,7 @@ pub(crate) fn plan_stage(source: &Source, staged: &PathTable<Met>, index: &Index
         match met {
             Some(met) if same_kind => planner.both(row, path, &met.stamp, entry),
             Some(_) => {
-                planner.surplus(path);
+                planner.folders.surplus(path);
                 planner.missing(row, path);
             }
             None => planner.missing(row, path),
@@ -157,13 +214,12 @@ pub(crate) fn plan_stage(source: &Source, staged: &PathTable<Met>, index: &Index
         }
         wanted.advance();
     }
-    planner.close_to(0);
-    if !planner.folders.is_empty() || planner.index_row(source.rows.len()) != index.len() {
+    planner.folders.close_to(0);
+    if !planner.folders.is_idle() || planner.index_row(source.rows.len()) != index.len() {
         planner.index_changes(source.rows.len());
     }
-    planner.folders.sort_unstable_by_key(|folder| folder.row);
     StagePlan {
-        folders: planner.folders,
+        folders: planner.folders.finish(),
         kept: planner.kept,
     }
 }
@@ -172,9 +228,7 @@ struct Planner<'a> {
     source: &'a Source<'a>,
     staging: &'a Path,
     root_caller: bool,
-    /// The folders on the way to the current row, by depth.
-    open: Vec<FolderTask>,
-    folders: Vec<FolderTask>,
+    folders: FolderStack,
     kept: Vec<Option<Entry>>,
     index: &'a Index,
     /// Whether the old index has been right so far, row by row; then `kept` is empty.
@@ -227,44 +281,15 @@ impl Planner<'_> {
         }
     }
 
-    /// Leaves the folders that lie `depth` deep or deeper.
-    fn close_to(&mut self, depth: usize) {
-        for folder in self.open.drain(depth.min(self.open.len())..) {
-            if !folder.is_idle() {
-                self.folders.push(folder);
-            }
-        }
-    }
-
-    fn enter(&mut self, row: usize, path: &Path, make: bool, finish: bool) {
-        self.open.push(FolderTask {
-            path: path.to_owned(),
-            row,
-            make,
-            remove: Vec::new(),
-            fill: Vec::new(),
-            finish: finish || make,
-        });
-    }
-
-    /// In the staging, not in the source.
-    fn surplus(&mut self, path: &Path) {
-        self.close_to(path.iter().count());
-        if let (Some(folder), Some(name)) = (self.open.last_mut(), path.file_name()) {
-            folder.remove.push(name.to_owned());
-            folder.finish = true;
-        }
-    }
-
     /// In the source, not in the staging.
     fn missing(&mut self, row: usize, path: &Path) {
-        self.close_to(self.source.rows.depth(row));
-        if let Some(parent) = self.open.last_mut() {
+        self.folders.close_to(self.source.rows.depth(row));
+        if let Some(parent) = self.folders.parent() {
             parent.finish = true;
         }
         self.keep(row, None);
         match self.source.wanted(row).kind {
-            Kind::Dir => self.enter(row, path, true, true),
+            Kind::Dir => self.folders.enter(row, path, true, true),
             Kind::Special => {}
             Kind::File | Kind::Symlink => self.fill(row),
         }
@@ -272,7 +297,7 @@ impl Planner<'_> {
 
     /// In both, and of the same kind.
     fn both(&mut self, row: usize, path: &Path, staged: &Stamp, entry: Option<&Entry>) {
-        self.close_to(self.source.rows.depth(row));
+        self.folders.close_to(self.source.rows.depth(row));
         let base = self.source.base(row);
         if staged.kind() == Kind::Dir {
             let wanted = self.source.wanted(row);
@@ -291,7 +316,7 @@ impl Planner<'_> {
                     && entry.staged_mode == fresh.staged_mode
             });
             self.keep(row, Some(same.copied().unwrap_or(fresh)));
-            self.enter(row, path, false, finish);
+            self.folders.enter(row, path, false, finish);
             return;
         }
         let kept = match (base, entry) {
@@ -306,7 +331,7 @@ impl Planner<'_> {
     }
 
     fn fill(&mut self, row: usize) {
-        if let Some(parent) = self.open.last_mut() {
+        if let Some(parent) = self.folders.parent() {
             parent.fill.push(row);
             parent.finish = true;
         }

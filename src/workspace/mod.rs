@@ -56,7 +56,7 @@ pub use commit::{
     drop_originals, kept_originals, needs_recovery, recover, unfinished_commits,
 };
 pub(crate) use content::dress_file;
-pub(crate) use diff::Wanted;
+pub(crate) use diff::{FolderStack, FolderTask, Wanted};
 pub use error::SyncError;
 pub(crate) use error::{At, stop_if};
 pub use index::Index;

@@ -225,7 +225,14 @@ impl OwnTree<'_> {
         if make {
             let make = || {
                 let (parent, name) = open_parent(self.root, folder)?;
-                fs::make_dir(&parent, name, 0o700)
+                match fs::make_dir(&parent, name, 0o700) {
+                    // A file that is ignored, where a folder of that name is not.
+                    Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                        fs::remove_tree(&parent, name)?;
+                        fs::make_dir(&parent, name, 0o700)
+                    }
+                    other => other,
+                }
             };
             make().at("make the folder", &at)?;
         } else if !folder.as_os_str().is_empty() {

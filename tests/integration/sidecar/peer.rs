@@ -28,12 +28,7 @@ pub enum Transport {
 
 pub const TRANSPORTS: [Transport; 3] = [Transport::Unix, Transport::Tcp, Transport::Stdio];
 
-pub fn devshell_vm() -> PathBuf {
-    match std::env::var_os("DEVSHELL_TEST_BIN") {
-        Some(devshell) => PathBuf::from(devshell).with_file_name("devshell-vm"),
-        None => PathBuf::from(env!("CARGO_BIN_EXE_devshell-vm")),
-    }
-}
+pub use crate::support::devshell_vm;
 
 /// A place with a root, something outside of it, and a server; over stdio one server a client.
 pub struct Sidecar {

@@ -14,15 +14,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
-use crate::support::{Killed, Project, Ran, wait_for};
-
-/// The sidecar's program, also where the tests run from copies.
-fn devshell_vm() -> PathBuf {
-    match std::env::var_os("DEVSHELL_TEST_BIN") {
-        Some(devshell) => PathBuf::from(devshell).with_file_name("devshell-vm"),
-        None => PathBuf::from(env!("CARGO_BIN_EXE_devshell-vm")),
-    }
-}
+use crate::support::{Killed, Project, Ran, devshell_vm, wait_for};
 
 /// A project whose tools run at a sidecar with a root of its own.
 struct Apart {
