@@ -56,6 +56,21 @@ impl Mirror {
         cancel: CancelFn,
         tell: ProgressFn,
     ) -> Result<Taken, MirrorError> {
+        let taken = self.take_opened(own, stream, cancel, tell);
+        if taken.is_err() {
+            // The failure counts, and the next look opens up what it has to.
+            let _ = self.close_again(own);
+        }
+        taken
+    }
+
+    fn take_opened(
+        &self,
+        own: &Manifest,
+        stream: &mut Stream,
+        cancel: CancelFn,
+        tell: ProgressFn,
+    ) -> Result<Taken, MirrorError> {
         let theirs = hear_entries(stream)?;
         let plan = compare_trees(&theirs, &own.rows)?;
         let mut store = Store::open(&self.store)?;
@@ -90,7 +105,7 @@ impl Mirror {
         })
     }
 
-    /// For a taker whose tree is equal already: folders that the look has opened up get their modes back.
+    /// Where nothing was put in its place: folders that the look has opened up get their modes back.
     pub(crate) fn close_again(&self, own: &Manifest) -> Result<(), SyncError> {
         let mut closed = Vec::new();
         let mut cursor = own.rows.cursor();
@@ -100,12 +115,14 @@ impl Mirror {
             }
             cursor.advance();
         }
+        let mut done = Ok(());
         for (path, mode) in closed.into_iter().rev() {
-            fs::open_beneath(&self.root, &path)
+            let closed = fs::open_beneath(&self.root, &path)
                 .and_then(|folder| fs::set_mode_fd(&folder, mode))
-                .at("close the folder", self.path.join(&path))?;
+                .at("close the folder", self.path.join(&path));
+            done = done.and(closed);
         }
-        Ok(())
+        done
     }
 
     /// Brings all contents that are needed into the store; gives the targets of links, and how many bytes came.
