@@ -36,6 +36,30 @@ impl Connection {
     ) -> Result<Self, VmError> {
         let spill = Spill::default();
         let transport = Transport::open(address, spilling(&spill))?;
+        Self::agreed(transport, spill, address, token_file, cancel)
+    }
+
+    /// Over a socket that is connected already.
+    #[cfg(test)]
+    pub(super) fn over(
+        socket: std::os::fd::OwnedFd,
+        address: &SidecarAddress,
+        cancel: &Cancel,
+    ) -> Result<Self, VmError> {
+        let transport = Transport::of_socket(socket).map_err(|source| VmError::Ipc {
+            message: "cannot use the socket".to_owned(),
+            source: Some(source),
+        })?;
+        Self::agreed(transport, Spill::default(), address, None, cancel)
+    }
+
+    fn agreed(
+        transport: Transport,
+        spill: Spill,
+        address: &SidecarAddress,
+        token_file: Option<&Path>,
+        cancel: &Cancel,
+    ) -> Result<Self, VmError> {
         let mut peer = transport.peer;
         let link = Link::new(transport.reader, transport.writer).map_err(|source| VmError::Ipc {
             message: "cannot start a thread".to_owned(),
