@@ -274,6 +274,17 @@ fn a_giver_that_lies_changes_nothing() {
             };
             with(&[entry(1, b"a", file(b"abc")), entry(1, b"b", other)])
         }),
+        ("a digest of something for nothing", {
+            let nothing = TreeKind::File {
+                size: 0,
+                digest: *blake3::hash(b"abc").as_bytes(),
+            };
+            with(&[
+                entry(1, b"a", file(b"abc")),
+                entry(1, b"b", nothing),
+                entry(1, b"c", nothing),
+            ])
+        }),
         ("another count", wrong_count),
         ("a longer content", pieces(&[(&four, b"abcd")])),
         (

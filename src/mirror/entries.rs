@@ -53,6 +53,7 @@ pub(super) fn record_of(rows: &PathTable<Own>, row: usize) -> TreeRecord<'_> {
 
 /// Hears all entries of the giver's tree.
 pub(super) fn hear_entries(stream: &mut Stream) -> Result<PathTable<Theirs>, MirrorError> {
+    let nothing = *blake3::hash(b"").as_bytes();
     let mut rows: CheckedTable<Theirs> = CheckedTable::with_capacity(0, 0);
     loop {
         match stream.hear()? {
@@ -78,6 +79,7 @@ pub(super) fn hear_entries(stream: &mut Stream) -> Result<PathTable<Theirs>, Mir
                     && mtime_ns < 1_000_000_000
                     && match kind {
                         TreeKind::Symlink { size, .. } => (1..=MAX_TARGET).contains(&size),
+                        TreeKind::File { size: 0, digest } => digest == nothing,
                         TreeKind::File { size, .. } => i64::try_from(size).is_ok(),
                         TreeKind::Dir | TreeKind::Special => true,
                     };

@@ -62,15 +62,10 @@ impl Placing<'_> {
             stop_if(self.cancel)?;
             placed.deleted += tree.prepare(&folder.path, folder.make, &folder.remove, self.cancel)?;
         }
-        let mut uses: HashMap<Digest, usize> = plan
-            .wants
-            .iter()
-            .filter(|want| !want.is_link)
-            .map(|want| (want.digest, want.uses))
-            .collect();
+        let mut uses: Vec<usize> = plan.wants.iter().map(|want| want.uses).collect();
         let memory = CopyMemory::default();
         for folder in &plan.folders {
-            self.fill(folder, &mut uses, &memory, &mut placed)?;
+            self.fill(folder, plan, &mut uses, &memory, &mut placed)?;
         }
         // Deepest first: a folder may lose its own permissions only when all below it is done.
         for folder in plan.folders.iter().rev() {
@@ -96,7 +91,8 @@ impl Placing<'_> {
     fn fill(
         &self,
         folder: &FolderTask,
-        uses: &mut HashMap<Digest, usize>,
+        plan: &Plan,
+        uses: &mut [usize],
         memory: &CopyMemory,
         placed: &mut Placed,
     ) -> Result<(), SyncError> {
@@ -114,9 +110,13 @@ impl Placing<'_> {
                 match theirs.kind {
                     TreeKind::Symlink { digest, .. } => self.put_link(&dir, name, theirs, &digest, is_new)?,
                     TreeKind::File { size, digest } if is_new => {
-                        let left = uses.entry(digest).or_default();
-                        *left = left.saturating_sub(1);
-                        self.put_file(&dir, name, theirs, (size, &digest), *left == 0, memory)?;
+                        // What is empty is no want.
+                        let place = plan.places.get(&(digest, false)).filter(|_| size > 0);
+                        let left = place.map(|place| {
+                            uses[*place] = uses[*place].saturating_sub(1);
+                            uses[*place]
+                        });
+                        self.put_file(&dir, name, theirs, (size, &digest), left == Some(0), memory)?;
                     }
                     _ => self.dress(&dir, name, theirs, memory)?,
                 }

@@ -56,11 +56,12 @@ impl Store {
     }
 
     /// Removes what nobody wants.
-    pub(super) fn keep_only(&mut self, is_wanted: impl Fn(&OsStr) -> bool) -> Result<(), SyncError> {
+    pub(super) fn keep_only(&mut self, is_wanted: impl Fn(&Digest) -> bool) -> Result<(), SyncError> {
         let (dir, path) = (&self.dir, &self.path);
         let mut failed = Ok(());
         self.left.retain(|name, _| {
-            let stays = is_wanted(name);
+            let digest = blake3::Hash::from_hex(name.as_bytes());
+            let stays = digest.is_ok_and(|digest| is_wanted(digest.as_bytes()));
             if !stays && failed.is_ok() {
                 failed = fs::remove_tree(dir, name).at("remove", path.join(name));
             }

@@ -1,7 +1,7 @@
 //! The taker's part: what is lacking is fetched, and only then put in its place.
 
 use std::collections::HashMap;
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::io;
 use std::os::unix::ffi::OsStringExt as _;
 use std::path::PathBuf;
@@ -14,7 +14,7 @@ use super::entries::{hear_entries, word};
 use super::look::{Own, has_gone};
 use super::place::Placing;
 use super::plan::{Plan, Want, compare_trees};
-use super::store::{Store, digest_of_target, name_of};
+use super::store::{Store, digest_of_target};
 use super::stream::Stream;
 use super::{Manifest, Mirror, MirrorError, nonsense};
 
@@ -135,19 +135,10 @@ impl Mirror {
         cancel: CancelFn,
         tell: ProgressFn,
     ) -> Result<(HashMap<Digest, OsString>, u64), MirrorError> {
-        let names: std::collections::HashSet<OsString> = match plan.wants.is_empty() {
-            true => std::collections::HashSet::new(),
-            false => plan
-                .wants
-                .iter()
-                .filter(|want| !want.is_link)
-                .map(|want| name_of(&want.digest))
-                .collect(),
-        };
-        store.keep_only(|name: &OsStr| names.contains(name))?;
-        drop(names);
-        let mut lacking: Vec<(Want, u64)> = Vec::new();
-        for want in &plan.wants {
+        store.keep_only(|digest| plan.places.contains_key(&(*digest, false)))?;
+        // By their places among the wants, with what is there of each.
+        let mut lacking: Vec<(usize, u64)> = Vec::new();
+        for (place, want) in plan.wants.iter().enumerate() {
             stop_if(cancel)?;
             let there = if want.is_link {
                 0
@@ -155,13 +146,13 @@ impl Mirror {
                 store.has(&want.digest, want.size, cancel)?
             };
             if there < want.size {
-                lacking.push((*want, there));
+                lacking.push((place, there));
             }
         }
         self.find_here(&mut lacking, plan, ours, store, cancel)?;
-        self.check_room(&lacking)?;
-        for (want, offset) in &lacking {
-            let entry = u32::try_from(want.row).unwrap_or(u32::MAX);
+        self.check_room(&lacking, plan)?;
+        for (place, offset) in &lacking {
+            let entry = u32::try_from(plan.wants[*place].row).unwrap_or(u32::MAX);
             stream.say(&TreeRecord::Want { entry, offset: *offset })?;
         }
         let count = lacking.len() as u64;
@@ -171,8 +162,9 @@ impl Mirror {
         let mut targets = HashMap::new();
         let (mut bytes, mut is_changed) = (0, false);
         let mut pace = Pace::new();
-        for (files, (want, offset)) in (0..).zip(&lacking) {
+        for (files, (place, offset)) in (0..).zip(&lacking) {
             stop_if(cancel)?;
+            let want = &plan.wants[*place];
             let mut each = |more: u64| {
                 bytes += more;
                 if pace.is_due() {
@@ -198,7 +190,7 @@ impl Mirror {
     /// Takes contents from files that this side has elsewhere: those that were moved or copied need not come.
     fn find_here(
         &self,
-        lacking: &mut Vec<(Want, u64)>,
+        lacking: &mut Vec<(usize, u64)>,
         plan: &Plan,
         ours: &PathTable<Own>,
         store: &Store,
@@ -233,19 +225,15 @@ impl Mirror {
             }
             cursor.advance();
         }
-        lacking.retain(|(want, _)| {
-            plan.places
-                .get(&(want.digest, want.is_link))
-                .is_none_or(|place| !found[*place])
-        });
+        lacking.retain(|(place, _)| !found[*place]);
         Ok(())
     }
 
     /// Refuses before the disk is full what would fill it.
-    fn check_room(&self, lacking: &[(Want, u64)]) -> Result<(), SyncError> {
-        let needed = lacking
-            .iter()
-            .fold(0_u64, |sum, (want, offset)| sum.saturating_add(want.size - offset));
+    fn check_room(&self, lacking: &[(usize, u64)], plan: &Plan) -> Result<(), SyncError> {
+        let needed = lacking.iter().fold(0_u64, |sum, (place, offset)| {
+            sum.saturating_add(plan.wants[*place].size - offset)
+        });
         let free = fs::free_bytes(&self.root).at("look at", &self.path)?;
         if needed > free {
             return Err(io::Error::from(io::ErrorKind::StorageFull)).at("write into", &self.path);
