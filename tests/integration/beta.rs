@@ -9,15 +9,7 @@ use std::time::Duration;
 
 use devshell::{SessionHolder, Vfs, VmConfig};
 
-use crate::support::{Killed, Project, Ran, Random, finish, number, processes_with, say, wait_for};
-
-/// The sidecar's program, also where the tests run from copies.
-fn devshell_vm() -> PathBuf {
-    match std::env::var_os("DEVSHELL_TEST_BIN") {
-        Some(devshell) => PathBuf::from(devshell).with_file_name("devshell-vm"),
-        None => PathBuf::from(env!("CARGO_BIN_EXE_devshell-vm")),
-    }
-}
+use crate::support::{Killed, Project, Ran, Random, devshell_vm, finish, number, processes_with, say, wait_for};
 
 /// A project whose tools run at a sidecar.
 struct Remote {

@@ -45,7 +45,7 @@ pub(in crate::cli) struct Cli {
     /// Let every local user, and every web page that a browser here opens, run commands over TCP; loopback only
     #[arg(long)]
     pub(super) insecure_no_token: bool,
-    /// Give tools this variable of the server's, too; may be repeated
+    /// Give tools this variable of the server's, too, or with `*` all of them; may be repeated
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     pub(super) pass_env: Vec<String>,
     /// Timeout of an exec whose client gives none [default: DEVSHELL_VM_EXEC_TIMEOUT_MS, else none]

@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crate::process::{Cancel, CaptureLimits, consult};
+use crate::process::{Cancel, CaptureLimits, Peer, PeerPipes, consult};
 use crate::session::VmError;
 
 use super::limactl::Limactl;
@@ -25,14 +25,30 @@ pub(super) struct Guest {
 }
 
 impl Guest {
-    /// Connects to a guest that runs.
-    pub(super) fn connect(limactl: &Limactl, limit: Duration, cancel: &Cancel) -> Result<Self, LineError> {
-        let line = Line::open(limactl, &Patience { limit, cancel })?;
-        Ok(Self {
+    /// Reached by a line that has been greeted.
+    pub(super) fn new(limactl: &Limactl, line: Line) -> Self {
+        Self {
             limactl: limactl.clone(),
             line: Mutex::new(Some(line)),
             broken: Mutex::new(None),
-        })
+        }
+    }
+
+    /// Has the resident shell become the agent, and gives the connection to it.
+    pub(super) fn serve(&self, cancel: &Cancel) -> Result<(Peer, PeerPipes), VmError> {
+        self.with_line(|line| line.serve(&Patience { limit: PROMPT, cancel }))?;
+        self.serving()
+    }
+
+    /// As [`Self::serve`], where it has done so already.
+    pub(super) fn serving(&self) -> Result<(Peer, PeerPipes), VmError> {
+        let line = self.line().take().ok_or_else(|| self.lost())?;
+        Ok(line.into_pipes())
+    }
+
+    /// Whether the resident shell is still there.
+    pub(super) fn is_open(&self) -> bool {
+        self.line().is_some()
     }
 
     fn line(&self) -> MutexGuard<'_, Option<Line>> {

@@ -13,6 +13,8 @@ pub struct Instance {
     pub errors: Vec<String>,
     /// Where its logs lie.
     pub dir: PathBuf,
+    /// Its machine: `x86_64`, `aarch64`, ...
+    pub arch: String,
     /// `9p`, `reverse-sshfs`, `virtiofs`.
     pub mount_type: String,
     /// What of this host it shows.
@@ -48,6 +50,7 @@ impl From<&Value> for Instance {
             status: text(&object["status"]),
             errors: object["errors"].as_array().into_iter().flatten().map(text).collect(),
             dir: text(&object["dir"]).into(),
+            arch: text(&object["arch"]),
             mount_type: text(&object["config"]["mountType"]),
             mounts: mounts
                 .filter_map(|mount| {
@@ -112,10 +115,11 @@ mod tests {
     fn an_instance_is_found_among_others_and_lines_that_are_none() {
         let listed = br#"time="x" level=warning
 {"name":"other","status":"Stopped"}
-{"name":"t","status":"Running","dir":"/l/t","config":{"mountType":"9p","mounts":[{"location":"/srv","mountPoint":"/w","writable":true},{"location":"~"}]}}
+{"name":"t","status":"Running","dir":"/l/t","arch":"x86_64","config":{"mountType":"9p","mounts":[{"location":"/srv","mountPoint":"/w","writable":true},{"location":"~"}]}}
 "#;
         let found = find(listed, "t").unwrap();
         assert_eq!((found.status.as_str(), found.mount_type.as_str()), ("Running", "9p"));
+        assert_eq!(found.arch, "x86_64");
         let shows = |folder: &str, guest: &str| found.shows(folder.as_ref(), guest.as_ref(), "/home/me".as_ref());
         assert_eq!(shows("/srv", "/w"), Some(true));
         assert_eq!(shows("/srv/a", "/w/a"), Some(true));

@@ -6,11 +6,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::event::Stream;
 use crate::plan::SidecarAddress;
-use crate::process::{Cancel, Message, OnStderr, Peer};
+use crate::process::{Cancel, Message, OnStderr, Peer, PeerPipes};
 use crate::session::VmError;
 use crate::sidecar::HandshakeOk;
 
-use super::greeting::shake_hands;
+use super::greeting::{Pace, shake_hands};
 use super::link::Link;
 use super::transport::Transport;
 
@@ -36,12 +36,41 @@ impl Connection {
     ) -> Result<Self, VmError> {
         let spill = Spill::default();
         let transport = Transport::open(address, spilling(&spill))?;
+        Self::over(transport, spill, address, token_file, &Pace::default(), cancel)
+    }
+
+    /// Shakes hands over the standard streams of a program; `name` is what it is called.
+    pub(in crate::session) fn with_peer(
+        peer: Peer,
+        pipes: PeerPipes,
+        name: &SidecarAddress,
+        pace: &Pace,
+        cancel: &Cancel,
+    ) -> Result<Self, VmError> {
+        Self::over(
+            Transport::of_peer(peer, pipes),
+            Spill::default(),
+            name,
+            None,
+            pace,
+            cancel,
+        )
+    }
+
+    fn over(
+        transport: Transport,
+        spill: Spill,
+        address: &SidecarAddress,
+        token_file: Option<&Path>,
+        pace: &Pace,
+        cancel: &Cancel,
+    ) -> Result<Self, VmError> {
         let mut peer = transport.peer;
         let link = Link::new(transport.reader, transport.writer).map_err(|source| VmError::Ipc {
             message: "cannot start a thread".to_owned(),
             source: Some(source),
         })?;
-        let answer = shake_hands(&link, address, token_file, cancel);
+        let answer = shake_hands(&link, address, token_file, pace, cancel);
         let answer = answer.map_err(|error| with_last_words(error, &mut peer))?;
         Ok(Self {
             link,

@@ -11,7 +11,7 @@ mod tree;
 
 pub(super) use connection::Connection;
 pub(super) use files::RemoteFiles;
-pub(super) use greeting::{Begun, begin, failed};
+pub(super) use greeting::{Begun, Pace, begin, begin_at, failed};
 pub use greeting::{Greeting, greet};
 pub(super) use link::{Broken, CallError};
 pub(super) use said::of_reply;

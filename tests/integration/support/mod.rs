@@ -173,6 +173,14 @@ pub fn devshell() -> PathBuf {
     std::env::var_os("DEVSHELL_TEST_BIN").map_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_devshell")), PathBuf::from)
 }
 
+/// The sidecar's program, also where the tests run from copies.
+pub fn devshell_vm() -> PathBuf {
+    match std::env::var_os("DEVSHELL_TEST_BIN") {
+        Some(devshell) => PathBuf::from(devshell).with_file_name("devshell-vm"),
+        None => PathBuf::from(env!("CARGO_BIN_EXE_devshell-vm")),
+    }
+}
+
 /// A devshell that is running.
 pub struct Running {
     pub child: Child,
