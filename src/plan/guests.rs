@@ -28,6 +28,7 @@ pub(super) fn lima(config: &Config, facts: &Facts) -> LimaPlan {
         hints: lima.hints,
         agent: lima.agent.clone().into(),
         home: facts.variable("HOME").map(Into::into),
+        caller: facts.env.clone(),
         guest: guest(config),
     }
 }

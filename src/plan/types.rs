@@ -165,6 +165,8 @@ pub struct LimaPlan {
     pub agent: AgentPlan,
     /// What `~` means in the instance's mounts.
     pub home: Option<PathBuf>,
+    /// The caller's environment: limactl's, where it is given a terminal.
+    pub caller: Vec<(OsString, OsString)>,
     /// The guest's side of the tree.
     pub guest: GuestPlan,
 }

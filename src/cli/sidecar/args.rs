@@ -33,6 +33,9 @@ pub(in crate::cli) struct Cli {
     /// Serve one client on standard input and output
     #[arg(long)]
     pub(super) serve_stdio: bool,
+    /// Say this on standard output before anything else: tells a client what is the server's, and what a login shell's
+    #[arg(long, value_name = "LINE", requires = "serve_stdio")]
+    pub(super) greeting: Option<String>,
     /// Folder that staging folders must lie beneath; may be repeated; the current folder where none is given
     #[arg(long, value_name = "DIR")]
     pub(super) root: Vec<PathBuf>,

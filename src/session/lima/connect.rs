@@ -15,10 +15,13 @@ use super::limactl::{Limactl, logs};
 use super::line::{AtOnce, Line, LineError, Patience, random};
 use super::resident::Agent;
 use super::settings::LimaSettings;
+use super::shortcut::Shortcut;
 use super::way::Way;
 
 /// How long the first connection may take; the guest has answered limactl before.
 const CONNECT: Duration = Duration::from_secs(120);
+/// How long the shortest way may take before the long one is tried.
+const SHORTCUT: Duration = Duration::from_secs(30);
 
 /// An instance that runs and shows the workspace.
 pub(super) struct Up {
@@ -48,7 +51,7 @@ impl Bringing<'_> {
     ) -> Result<Up, VmError> {
         let cancel = cx.cancel.clone();
         let (guest, serves) = self.greeted(early, &cancel)?;
-        if !serves {
+        if serves.is_none() {
             build_essential(self.settings, &guest, cx)?;
         }
         let no_agent = match choice {
@@ -77,7 +80,7 @@ impl Bringing<'_> {
             self.at_once.agent = None;
             self.greeted(None, &cancel)?.0
         };
-        self.prove(|read, write, word| by_shell(&guest, &self.settings.mount(), [read, write, word], &cancel))?;
+        shell_proved(self.settings, self.limactl, &guest, &cancel)?;
         Ok(self.up(Way::Shell(Arc::new(guest)), no_agent))
     }
 
@@ -89,37 +92,50 @@ impl Bringing<'_> {
         }
     }
 
-    /// A guest that answers; says whether it is the agent that does.
-    fn greeted(&self, early: Option<Line>, cancel: &Cancel) -> Result<(Guest, bool), VmError> {
+    /// A guest that answers; gives where the agent lies, where it is that which does.
+    fn greeted(&mut self, early: Option<Line>, cancel: &Cancel) -> Result<(Guest, Option<String>), VmError> {
         let limit = cancel.remaining().map_or(CONNECT, |left| left.min(CONNECT));
         let patience = Patience { limit, cancel };
-        let mut answered = Err(LineError::Late(limit));
-        let mut lines = early.into_iter();
-        // One that was begun before the instance was known to run may have come too early.
-        for _ in 0..2 {
-            let was_early = lines.len() > 0;
-            let line = match lines.next() {
+        let mut first = early;
+        let mut tries = 0;
+        let answered = loop {
+            let line = match first.take() {
                 Some(line) => Ok(line),
                 None => Line::start(self.limactl, &self.at_once).map_err(LineError::Here),
             };
-            answered = line.and_then(|mut line| Ok((line.greeted(&patience)?, line)));
-            if !was_early || !matches!(answered, Err(LineError::Lost(_))) {
-                break;
+            tries += 1;
+            match line.and_then(|mut line| Ok((line.greeted(&patience)?, line))) {
+                // It may have come before the instance was there, or have met an agent that is broken.
+                Err(LineError::Lost(_)) if tries == 1 => self.at_once.agent = None,
+                answered => break answered,
             }
-        }
+        };
         let (serves, line) = answered.map_err(|error| self.unreachable(error))?;
         Ok((Guest::new(self.limactl, line), serves))
     }
 
-    fn agent(&self, program: &AgentProgram, guest: &Guest, serves: bool, cancel: &Cancel) -> Result<Agent, VmError> {
-        let pipes = if serves {
-            guest.serving()?
-        } else {
-            put_agent(program, &self.found.arch, guest, cancel)?;
-            guest.serve(cancel)?
+    fn agent(
+        &self,
+        program: &AgentProgram,
+        guest: &Guest,
+        serves: Option<String>,
+        cancel: &Cancel,
+    ) -> Result<Agent, VmError> {
+        let there = match serves {
+            Some(there) => there,
+            None => {
+                put_agent(program, &self.found.arch, guest, cancel)?;
+                guest.serve(cancel)?
+            }
         };
-        let agent = Agent::begin(self.limactl, pipes, &self.settings.mount(), cancel)?;
-        self.prove(|read, write, word| Ok(agent.exchange(read, write, word)))?;
+        let agent = Agent::begin(self.limactl, guest.pipes()?, &self.settings.mount(), cancel)?;
+        agent_proved(self.settings, self.limactl, &agent)?;
+        Shortcut {
+            program: there,
+            mount_type: self.found.mount_type.clone(),
+            ssh_config: self.found.ssh_config.clone(),
+        }
+        .note(&self.settings.leases, &self.limactl.instance, &program.digest);
         Ok(agent)
     }
 
@@ -139,52 +155,94 @@ impl Bringing<'_> {
             logs(&self.found.dir)
         ))
     }
+}
 
-    /// A file from here is seen there, and one from there is seen here. `exchange` reads the first
-    /// and writes the second; gives whether what it read was the word, or why it could not.
-    fn prove(
-        &self,
-        exchange: impl FnOnce(&str, &str, &str) -> Result<Result<bool, String>, VmError>,
-    ) -> Result<(), VmError> {
-        let (there, here, word) = (format!(".proof-{}", random()), format!(".proof-{}", random()), random());
-        let (tree, limactl) = (self.settings.tree(), self.limactl);
-        let failed = |why: String| {
-            VmError::Lima(format!(
-                "the mount of `{}` at `{}` in the Lima instance `{}` does not work: {why}. `{} shell {} mount` shows \
-                 what is mounted there",
-                self.settings.parent.display(),
-                self.settings.lima.guest.guest_workspace,
-                limactl.instance,
-                limactl.program.display(),
-                limactl.instance
-            ))
-        };
-        let (of_host, of_guest) = (tree.join(&there), tree.join(&here));
-        std::fs::write(&of_host, &word).map_err(|error| failed(format!("`{}`: {error}", of_host.display())))?;
-        let exchanged = exchange(&there, &here, &word);
-        let seen = std::fs::read_to_string(&of_guest);
-        let _ = std::fs::remove_file(&of_host);
-        let _ = std::fs::remove_file(&of_guest);
-        if !exchanged?.map_err(failed)? || seen.as_ref().ok() != Some(&word) {
-            return Err(failed("what one side writes, the other does not see".to_owned()));
+/// The shortest way: to the agent that an earlier run has put there. Where it does not lead
+/// there any more, nothing is said of it: the long way finds out why, and notes a new one.
+pub(super) fn by_shortcut(
+    settings: &LimaSettings,
+    limactl: &Limactl,
+    program: &AgentProgram,
+    cancel: &Cancel,
+) -> Result<Option<Up>, VmError> {
+    let Some(shortcut) = Shortcut::read(&settings.leases, &limactl.instance, &program.digest) else {
+        return Ok(None);
+    };
+    let limit = cancel.remaining().map_or(SHORTCUT, |left| left.min(SHORTCUT));
+    let root = &settings.lima.guest.guest_workspace;
+    let line = Line::to_agent(limactl, &shortcut, root).map_err(LineError::Here);
+    let answered = line.and_then(|mut line| {
+        line.greeted(&Patience { limit, cancel })?;
+        Ok(line.into_pipes())
+    });
+    let agent = match answered {
+        Ok(pipes) => Agent::begin(limactl, pipes, &settings.mount(), cancel),
+        Err(LineError::Cancelled) => Err(VmError::Interrupted),
+        Err(_) => Err(VmError::not_ready()),
+    };
+    match agent.and_then(|agent| agent_proved(settings, limactl, &agent).map(|()| agent)) {
+        Ok(agent) => Ok(Some(Up {
+            way: Way::Agent(Box::new(agent)),
+            mount_type: shortcut.mount_type,
+            no_agent: None,
+        })),
+        Err(error) if error.is_cancelled() => Err(error),
+        Err(_) => {
+            Shortcut::forget(&settings.leases, &limactl.instance, &program.digest);
+            Ok(None)
         }
-        Ok(())
     }
 }
 
-fn by_shell(
-    guest: &Guest,
-    mount: &str,
-    [read, write, word]: [&str; 3],
-    cancel: &Cancel,
-) -> Result<Result<bool, String>, VmError> {
-    let at = quoted(mount);
-    let script = format!("cat {at}/{read} && printf %s {word} >{at}/{write} && chmod 666 {at}/{write}");
-    let (answer, said) = guest.ask(&script, cancel)?;
-    Ok(match answer.code {
-        Some(0) => Ok(said == word),
-        _ => Err(answer.stderr),
-    })
+/// What the agent writes into the mount is seen here: then it is this very folder.
+fn agent_proved(settings: &LimaSettings, limactl: &Limactl, agent: &Agent) -> Result<(), VmError> {
+    let (name, word) = (format!(".proof-{}", random()), random());
+    let at = settings.tree().join(&name);
+    let written = agent.write(&name, &word);
+    let seen = std::fs::read_to_string(&at);
+    let _ = std::fs::remove_file(&at);
+    written.map_err(|why| no_mount(settings, limactl, &why))?;
+    is_word(&seen, &word).map_err(|why| no_mount(settings, limactl, why))
+}
+
+/// A file from here is seen there, and one from there is seen here.
+fn shell_proved(settings: &LimaSettings, limactl: &Limactl, guest: &Guest, cancel: &Cancel) -> Result<(), VmError> {
+    let (there, here, word) = (format!(".proof-{}", random()), format!(".proof-{}", random()), random());
+    let (of_host, of_guest) = (settings.tree().join(&there), settings.tree().join(&here));
+    std::fs::write(&of_host, &word)
+        .map_err(|error| no_mount(settings, limactl, &format!("`{}`: {error}", of_host.display())))?;
+    let at = quoted(&settings.mount());
+    let script = format!("cat {at}/{there} && printf %s {word} >{at}/{here} && chmod 666 {at}/{here}");
+    let asked = guest.ask(&script, cancel);
+    let seen = std::fs::read_to_string(&of_guest);
+    let _ = std::fs::remove_file(&of_host);
+    let _ = std::fs::remove_file(&of_guest);
+    let (answer, said) = asked?;
+    if answer.code != Some(0) {
+        return Err(no_mount(settings, limactl, &answer.stderr));
+    }
+    is_word(&seen, &word)
+        .and_then(|()| is_word(&Ok(said), &word))
+        .map_err(|why| no_mount(settings, limactl, why))
+}
+
+fn is_word(seen: &std::io::Result<String>, word: &str) -> Result<(), &'static str> {
+    match seen {
+        Ok(seen) if seen == word => Ok(()),
+        _ => Err("what one side writes, the other does not see"),
+    }
+}
+
+fn no_mount(settings: &LimaSettings, limactl: &Limactl, why: &str) -> VmError {
+    VmError::Lima(format!(
+        "the mount of `{}` at `{}` in the Lima instance `{}` does not work: {why}. `{} shell {} mount` shows what is \
+         mounted there",
+        settings.parent.display(),
+        settings.lima.guest.guest_workspace,
+        limactl.instance,
+        limactl.program.display(),
+        limactl.instance
+    ))
 }
 
 /// An error with what caused it.

@@ -4,7 +4,8 @@ use std::io::{Read, Write};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crate::process::{Cancel, CaptureLimits, Peer, PeerPipes, consult};
+use crate::event::Survivor;
+use crate::process::{Cancel, CaptureLimits, Peer, PeerPipes, ToolExit, consult};
 use crate::session::VmError;
 
 use super::limactl::Limactl;
@@ -34,14 +35,13 @@ impl Guest {
         }
     }
 
-    /// Has the resident shell become the agent, and gives the connection to it.
-    pub(super) fn serve(&self, cancel: &Cancel) -> Result<(Peer, PeerPipes), VmError> {
-        self.with_line(|line| line.serve(&Patience { limit: PROMPT, cancel }))?;
-        self.serving()
+    /// Has the resident shell become the agent; gives where that lies.
+    pub(super) fn serve(&self, cancel: &Cancel) -> Result<String, VmError> {
+        self.with_line(|line| line.serve(&Patience { limit: PROMPT, cancel }))
     }
 
-    /// As [`Self::serve`], where it has done so already.
-    pub(super) fn serving(&self) -> Result<(Peer, PeerPipes), VmError> {
+    /// The connection, for whoever speaks with the agent that is at its other end.
+    pub(super) fn pipes(&self) -> Result<(Peer, PeerPipes), VmError> {
         let line = self.line().take().ok_or_else(|| self.lost())?;
         Ok(line.into_pipes())
     }
@@ -145,13 +145,8 @@ impl Guest {
             )
         });
         if by_line.is_err() {
-            let argv = self.limactl.shell(&["sh", "-c", SWEEP, "sh", signal, mark]);
-            let limits = CaptureLimits {
-                timeout: SWEEP_PATIENCE,
-                bytes: 4096,
-            };
             // Where this fails, too, the guest is gone or will be told when the connection ends.
-            let _ = consult(&argv, limits, &cancel, &mut |_| {});
+            let _ = swept(&self.limactl, signal, mark);
         }
     }
 
@@ -159,4 +154,28 @@ impl Guest {
     pub(super) fn hang_up(&self) {
         *self.line() = None;
     }
+}
+
+/// Signals everything that bears a mark, over a connection of its own, and gives what KILL has
+/// met; none where the guest does not answer.
+pub(super) fn swept(limactl: &Limactl, signal: &str, mark: &str) -> Option<Vec<Survivor>> {
+    let argv = limactl.shell(&["sh", "-c", SWEEP, "sh", signal, mark]);
+    let limits = CaptureLimits {
+        timeout: SWEEP_PATIENCE,
+        bytes: 64 * 1024,
+    };
+    let said = consult(&argv, limits, &Cancel::new(), &mut |_| {}).ok()?;
+    (said.exit == ToolExit::Success).then(|| {
+        let text = String::from_utf8_lossy(&said.stdout).into_owned();
+        text.lines().filter_map(survivor).collect()
+    })
+}
+
+/// What a sweep says of one process.
+pub(super) fn survivor(line: &str) -> Option<Survivor> {
+    let (pid, argv) = line.strip_prefix("survivor ")?.split_once(' ')?;
+    Some(Survivor {
+        pid: pid.parse().ok()?,
+        argv: argv.trim_end().to_owned(),
+    })
 }

@@ -15,6 +15,8 @@ pub struct Instance {
     pub dir: PathBuf,
     /// Its machine: `x86_64`, `aarch64`, ...
     pub arch: String,
+    /// What ssh needs to know to get there; empty where it does not say.
+    pub ssh_config: String,
     /// `9p`, `reverse-sshfs`, `virtiofs`.
     pub mount_type: String,
     /// What of this host it shows.
@@ -51,6 +53,11 @@ impl From<&Value> for Instance {
             errors: object["errors"].as_array().into_iter().flatten().map(text).collect(),
             dir: text(&object["dir"]).into(),
             arch: text(&object["arch"]),
+            // limactl takes another shell than the user's where it is told to.
+            ssh_config: match &object["config"]["user"]["shell"] {
+                Value::String(shell) if !shell.is_empty() => String::new(),
+                _ => text(&object["sshConfigFile"]),
+            },
             mount_type: text(&object["config"]["mountType"]),
             mounts: mounts
                 .filter_map(|mount| {

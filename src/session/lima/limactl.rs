@@ -9,6 +9,7 @@ use serde_json::Value;
 use crate::process::{Cancel, CaptureLimits, Captured, ToolExit, consult};
 use crate::session::{Context, VmError};
 
+use super::connect::quoted;
 use super::hints;
 use super::instance::{self, Instance};
 
@@ -41,6 +42,19 @@ impl Limactl {
     /// A program in the guest, started in its root; its first word must not look like `A=b`.
     pub(super) fn shell(&self, arguments: &[&str]) -> Vec<OsString> {
         self.argv(&[&["shell", "--workdir", "/", &self.instance], arguments].concat())
+    }
+
+    /// As [`Self::shell`], by ssh alone, with the config that limactl writes for that.
+    pub(super) fn ssh(&self, config: &str, arguments: &[&str]) -> Vec<OsString> {
+        let quoted_words: Vec<String> = arguments.iter().map(|word| quoted(word)).collect();
+        // What limactl has the user's shell do.
+        let script = format!(
+            "cd / || exit 1; exec \"$SHELL\" -l -c {}",
+            quoted(&quoted_words.join(" "))
+        );
+        let host = format!("lima-{}", self.instance);
+        let ssh = ["ssh", "-F", config, "-T", "-o", "LogLevel=ERROR", &host, "--", &script];
+        ssh.map(OsString::from).to_vec()
     }
 
     fn consult(

@@ -1,5 +1,6 @@
 //! The connection to the resident shell of a session in the guest.
 
+use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd as _, OwnedFd};
@@ -12,6 +13,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use crate::process::{Cancel, Peer, PeerPipes};
 
 use super::limactl::Limactl;
+use super::shortcut::Shortcut;
 
 const LINE: &str = include_str!("line.sh");
 /// What ends what belongs to a tool.
@@ -80,8 +82,35 @@ impl Line {
         let (a, b) = (random(), random());
         let agent = at_once.agent.as_deref().unwrap_or_default();
         let needs = if at_once.needs_cc { "cc" } else { "" };
-        let argv = limactl.shell(&["sh", "-c", LINE, "sh", &a, &b, SWEEP, agent, &at_once.root, needs]);
-        let (peer, PeerPipes { to, from }) = Peer::start(&argv, Box::new(|_| {}))?;
+        Self::of(
+            &limactl.shell(&["sh", "-c", LINE, "sh", &a, &b, SWEEP, agent, &at_once.root, needs]),
+            a + &b,
+        )
+    }
+
+    /// Begins to connect to the agent itself.
+    pub(super) fn to_agent(limactl: &Limactl, shortcut: &Shortcut, root: &str) -> io::Result<Self> {
+        let (word, program) = (random(), shortcut.program.as_str());
+        let greeting = format!("{word} agent {program}");
+        let serve = [
+            program,
+            "--serve-stdio",
+            "--root",
+            root,
+            "--pass-env",
+            "*",
+            "--greeting",
+            &greeting,
+        ];
+        let argv = match shortcut.ssh_config.as_str() {
+            "" => limactl.shell(&serve),
+            config => limactl.ssh(config, &serve),
+        };
+        Self::of(&argv, word)
+    }
+
+    fn of(argv: &[OsString], word: String) -> io::Result<Self> {
+        let (peer, PeerPipes { to, from }) = Peer::start(argv, Box::new(|_| {}))?;
         rustix::io::ioctl_fionbio(&to, true)?;
         Ok(Self {
             to,
@@ -89,35 +118,29 @@ impl Line {
             peer,
             held: Vec::new(),
             taken: 0,
-            word: a + &b,
+            word,
         })
     }
 
-    /// Waits until the guest answers; says whether it is the agent already that does.
-    pub(super) fn greeted(&mut self, patience: &Patience) -> Result<bool, LineError> {
+    /// Waits until the guest answers; gives where the agent lies that does, where it is that.
+    pub(super) fn greeted(&mut self, patience: &Patience) -> Result<Option<String>, LineError> {
         let until = Instant::now() + patience.limit;
-        let (shell, agent) = (format!("{}\n", self.word), format!("{} agent\n", self.word));
         loop {
             // A login shell may say something of its own before.
-            let line = self.next(until, patience)?;
-            if line.ends_with(agent.as_bytes()) {
-                return Ok(true);
-            }
-            if line.ends_with(shell.as_bytes()) {
-                return Ok(false);
-            }
+            let line = String::from_utf8_lossy(&self.next(until, patience)?).into_owned();
+            let Some((_, behind)) = line.trim_end_matches('\n').split_once(&self.word) else {
+                continue;
+            };
+            return Ok(behind.strip_prefix(" agent ").map(str::to_owned));
         }
     }
 
-    /// Has the shell become the agent, which is in the guest.
-    pub(super) fn serve(&mut self, patience: &Patience) -> Result<(), LineError> {
+    /// Has the shell become the agent, which is in the guest; gives where it lies.
+    pub(super) fn serve(&mut self, patience: &Patience) -> Result<String, LineError> {
         let until = Instant::now() + patience.limit;
         self.send(b"serve\n", until, patience)?;
-        let agent = format!("{} agent\n", self.word);
-        if self.next(until, patience)? == agent.as_bytes() {
-            return Ok(());
-        }
-        Err(LineError::Lost("it does not become the agent".to_owned()))
+        let program = self.greeted(patience)?;
+        program.ok_or_else(|| LineError::Lost("it does not become the agent".to_owned()))
     }
 
     /// The connection for whoever speaks with the agent.

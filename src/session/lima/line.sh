@@ -4,8 +4,7 @@
 # is, in base64: its stdout, NUL, its code, NUL, its stderr; then a line with a dot.
 _word=$1$2 sweep=$3 _agent=${XDG_CACHE_HOME:-$HOME/.cache}/devshell/devshell-vm-$4 _root=$5 mark=
 serve() {
-  printf '%s agent\n' "$_word"
-  exec "$_agent" --serve-stdio --root "$_root" --pass-env '*'
+  exec "$_agent" --serve-stdio --root "$_root" --pass-env '*' --greeting "$_word agent $_agent"
 }
 if [ -n "$4" ] && [ -s "$_agent" ] && [ -x "$_agent" ] && [ -d "$_root" ] && { [ -z "$6" ] || command -v "$6" >/dev/null; }; then serve; fi
 printf '%s\n' "$_word"

@@ -14,7 +14,9 @@ mod ready;
 mod resident;
 mod session;
 mod settings;
+mod shortcut;
 mod stream;
+mod terminal;
 mod tool;
 mod way;
 

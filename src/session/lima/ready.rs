@@ -7,7 +7,7 @@ use crate::process::Cancel;
 use crate::session::{Context, VmError};
 
 use super::agent::AgentChoice;
-use super::connect::{Bringing, Up};
+use super::connect::{Bringing, Up, by_shortcut};
 use super::instance::{Instance, mount_expression};
 use super::lease::turn;
 use super::limactl::{Limactl, logs};
@@ -30,6 +30,12 @@ pub(super) fn bring_up(
     let _turn = turn(&settings.leases, &limactl.instance, &cancel)
         .map_err(|error| VmError::Lima(format!("`{}` cannot be used: {error}", settings.leases.display())))?
         .ok_or(VmError::Interrupted)?;
+    // Whether there is a compiler is for the long way to find out.
+    if let Some(program) = choice.program().filter(|_| !settings.lima.auto_build_essential)
+        && let Some(up) = by_shortcut(settings, limactl, program, &cancel)?
+    {
+        return Ok(up);
+    }
     let at_once = AtOnce {
         agent: choice.program().map(|program| program.digest.clone()),
         needs_cc: settings.lima.auto_build_essential,

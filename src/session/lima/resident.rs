@@ -1,7 +1,7 @@
 //! The agent at work in a guest.
 
-use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::guest_fs::GuestFsOps as _;
@@ -9,9 +9,9 @@ use crate::plan::SidecarAddress;
 use crate::process::{Cancel, Message, Peer, PeerPipes, Running, ToolCommand, ToolEnd, ToolExit};
 use crate::session::VmError;
 use crate::session::sidecar::{
-    Begun, Broken, CallError, Connection, Pace, RemoteFiles, begin_at, exec, failed, of_reply,
+    Begun, Broken, CallError, Connection, Link, Pace, RemoteFiles, begin_at, exec, failed, of_reply,
 };
-use crate::sidecar::{Capability, Direction, Reply, Request, SessionShutdown, SyncRequest};
+use crate::sidecar::{Capability, Direction, Reply, Request, SyncRequest};
 use crate::workspace::SyncError;
 
 use super::hints;
@@ -19,8 +19,6 @@ use super::limactl::Limactl;
 
 /// How long the guest may take to write out what it holds back.
 const FLUSH: Duration = Duration::from_secs(300);
-/// How long the farewell may take.
-const FAREWELL: Duration = Duration::from_secs(5);
 /// A guest that is emulated, on a machine that does other things, is slow.
 const PACE: Pace = Pace {
     prompt: Duration::from_secs(60),
@@ -29,7 +27,8 @@ const PACE: Pace = Pace {
 
 /// A `devshell-vm` in the guest, spoken with over one `limactl shell`.
 pub(super) struct Agent {
-    connection: Connection,
+    link: Arc<Link>,
+    connection: Mutex<Connection>,
     begun: Begun,
     instance: String,
     mount: String,
@@ -64,7 +63,8 @@ impl Agent {
         let begun = begin_at(&connection.link, mount, mount, &PACE, cancel)
             .map_err(|error| connection.with_last_words(failed(&name, "session_start", error)))?;
         Ok(Self {
-            connection,
+            link: Arc::clone(&connection.link),
+            connection: Mutex::new(connection),
             begun,
             instance: limactl.instance.clone(),
             mount: mount.to_owned(),
@@ -80,22 +80,14 @@ impl Agent {
 
     /// The guest's files below the session's mount.
     pub(super) fn files(&self) -> RemoteFiles {
-        RemoteFiles::new(
-            Arc::clone(&self.connection.link),
-            self.begun.id.clone(),
-            self.mount.clone(),
-        )
+        RemoteFiles::new(Arc::clone(&self.link), self.begun.id.clone(), self.mount.clone())
     }
 
-    /// Reads what this side has written into the mount, and writes what this side is to read.
-    pub(super) fn exchange(&self, read: &str, write: &str, word: &str) -> Result<bool, String> {
-        let mut files = self.files();
-        let at = |name: &str| format!("{}/{name}", self.mount);
-        let seen = files.read_file(&at(read)).map_err(|error| error.to_string())?;
-        files
-            .write_file(&at(write), word.as_bytes())
-            .map_err(|error| error.to_string())?;
-        Ok(seen == word.as_bytes())
+    /// Writes a file of the mount.
+    pub(super) fn write(&self, name: &str, word: &str) -> Result<(), String> {
+        let path = format!("{}/{name}", self.mount);
+        let written = self.files().write_file(&path, word.as_bytes());
+        written.map_err(|error| error.to_string())
     }
 
     /// Starts a tool in a folder of the guest.
@@ -116,7 +108,7 @@ impl Agent {
             exit: in_the_guest(end.exit, &instance, program.as_deref().unwrap_or_default()),
             ..end
         });
-        let link = &self.connection.link;
+        let link = &self.link;
         exec::start_telling(link, &self.begun.id, folder.to_owned(), command, messages, tell)
             .map(|tool| Box::new(tool) as Box<dyn Running>)
             .map_err(|broken| self.lost(&broken))
@@ -130,7 +122,7 @@ impl Agent {
             vfs_cwd_leaf: String::new(),
             manifest: None,
         };
-        let link = &self.connection.link;
+        let link = &self.link;
         let error = match link.call(Request::SyncRequest(request), Some(FLUSH), &|| !cancel.is_raised()) {
             Ok(Reply::SyncOk(_)) => return Ok(()),
             Ok(other) => CallError::Unexpected(of_reply(&other)),
@@ -149,35 +141,30 @@ impl Agent {
 
     /// Why it cannot be reached any more, once that was noticed.
     pub(super) fn broken(&self) -> Option<String> {
-        self.connection.link.broken().map(|broken| why(&broken))
+        self.link.broken().map(|broken| self.why(&broken))
+    }
+
+    fn why(&self, broken: &Broken) -> String {
+        match broken {
+            Broken::Lost(why) => {
+                let mut connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
+                let why = connection.last_words().unwrap_or_else(|| why.clone());
+                format!("the connection to its agent was lost ({why})")
+            }
+            Broken::Protocol(what) => format!("its agent does not speak the protocol: {what}"),
+        }
     }
 
     fn lost(&self, broken: &Broken) -> VmError {
         VmError::Lost {
-            message: format!("the Lima guest `{}` was lost: {}", self.instance, why(broken)),
+            message: format!("the Lima guest `{}` was lost: {}", self.instance, self.why(broken)),
             source: None,
         }
     }
 
-    /// Lets it go: what still runs for it ends.
-    pub(super) fn farewell(self) {
-        let link = Arc::clone(&self.connection.link);
-        if link.broken().is_none() {
-            let request = SessionShutdown {
-                session_id: self.begun.id.clone(),
-                stop_vm: false,
-            };
-            // However it answers, it ends with its stdin.
-            let _ = link.call(Request::SessionShutdown(request), Some(FAREWELL), &|| true);
-        }
-        link.hang_up();
-    }
-}
-
-fn why(broken: &Broken) -> String {
-    match broken {
-        Broken::Lost(why) => format!("the connection to the agent was lost ({why})"),
-        Broken::Protocol(what) => format!("the agent does not speak the protocol: {what}"),
+    /// Lets it go: it ends with its stdin, and what still runs for it with it.
+    pub(super) fn hang_up(self) {
+        self.link.hang_up();
     }
 }
 

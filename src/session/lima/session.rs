@@ -244,6 +244,16 @@ impl Session for GammaSession {
         messages: SyncSender<Message>,
     ) -> Result<Box<dyn Running>, VmError> {
         let folder = self.guest_path(&command.cwd)?;
+        if command.terminal.is_some_and(|terminal| terminal.interactive) {
+            if let Some(why) = self.way()?.broken() {
+                return Err(VmError::Lost {
+                    message: format!("the Lima guest `{}` was lost: {why}", self.limactl.instance),
+                    source: None,
+                });
+            }
+            let caller = &self.settings.lima.caller;
+            return super::terminal::start(&self.limactl, caller, &self.mark, &folder, command, messages);
+        }
         self.way()?.start(&self.mark, &folder, command, messages)
     }
 

@@ -78,6 +78,8 @@ impl LimaSettings {
                 hints: config.lima_hints,
                 agent: config.lima_agent.clone().into(),
                 home: None,
+                // No tool of the library's callers has a terminal.
+                caller: Vec::new(),
                 guest: GuestPlan {
                     guest_workspace: config.guest_workspace.clone(),
                     inputs: Vec::new(),

@@ -104,7 +104,7 @@ impl Way {
     pub(super) fn hang_up(self) {
         match self {
             Self::Shell(guest) => guest.hang_up(),
-            Self::Agent(agent) => agent.farewell(),
+            Self::Agent(agent) => agent.hang_up(),
         }
     }
 }

@@ -85,6 +85,11 @@ impl Connection {
         *self.spill.lock().unwrap_or_else(PoisonError::into_inner) = to;
     }
 
+    /// How the program that is spoken with ended, where it has.
+    pub(in crate::session) fn last_words(&mut self) -> Option<String> {
+        self.peer.as_mut().and_then(Peer::end_in_words)
+    }
+
     /// What the program that is spoken with said before it ended explains more than a closed pipe.
     pub(in crate::session) fn with_last_words(&mut self, error: VmError) -> VmError {
         with_last_words(error, &mut self.peer)

@@ -13,6 +13,6 @@ pub(super) use connection::Connection;
 pub(super) use files::RemoteFiles;
 pub(super) use greeting::{Begun, Pace, begin, begin_at, failed};
 pub use greeting::{Greeting, greet};
-pub(super) use link::{Broken, CallError};
+pub(super) use link::{Broken, CallError, Link};
 pub(super) use said::of_reply;
 pub(super) use transport::in_words;

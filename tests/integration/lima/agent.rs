@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 
-use crate::support::{Ran, devshell_vm};
+use crate::support::{Ran, devshell_vm, finish};
 
 use super::scripted::{Lima, TRUE, agent_name, set_agent};
 
@@ -56,15 +56,84 @@ fn the_agent_is_put_there_once_and_whole() {
 }
 
 #[test]
-fn a_whole_run_asks_limactl_twice_however_many_tools_it_has() {
+fn a_run_asks_limactl_once_however_many_tools_it_has() {
     let more: String = (0..5)
         .map(|n| format!("[[tool]]\nname = \"t{n}\"\nrun = [\"true\"]\n"))
         .collect();
     let lima = Lima::running(&more);
+    let calls = || {
+        lima.put("calls", "");
+        lima.run().code(0);
+        let calls = lima.get("calls");
+        let of = |command: &str| calls.lines().filter(|line| line.starts_with(command)).count();
+        (of("list "), of("shell "))
+    };
+    assert_eq!(calls(), (1, 1));
+    // What the first has found is enough for the next.
+    assert_eq!(calls(), (0, 1));
+    // Where it does not lead to the agent any more, the long way finds out why.
+    std::fs::remove_file(lima.guest_cache().join(agent_name())).unwrap();
+    assert_eq!(calls(), (1, 2));
+    assert_eq!(calls(), (0, 1));
+    lima.put("status", "Stopped");
+    lima.run().code(0).says("limactl start: READY");
+}
+
+#[test]
+fn the_shortest_way_is_by_ssh_where_limactl_has_written_a_config_for_it() {
+    let lima = Lima::running(TRUE);
+    lima.put("ssh-config", "/l/t/ssh.config");
+    let (bin, log) = (lima.project.beside("bin"), lima.project.beside("ssh-calls"));
+    std::fs::create_dir(&bin).unwrap();
+    // As sshd has the user's shell run it.
+    let script = format!(
+        "#!/bin/sh\nprintf '%s\\n' \"$@\" >>{}\nfor last; do :; done\nSHELL=/bin/sh exec sh -c \"$last\"\n",
+        log.display()
+    );
+    std::fs::write(bin.join("ssh"), script).unwrap();
+    std::fs::set_permissions(bin.join("ssh"), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
+    let run = || {
+        lima.put("calls", "");
+        let mut command = lima.project.command(["run"]);
+        command.env("PATH", &path);
+        finish(command).code(0);
+        lima.get("calls")
+    };
+    run();
+    assert!(!log.exists());
+    assert_eq!(run(), "");
+    let said = std::fs::read_to_string(&log).unwrap();
+    assert!(said.starts_with("-F\n/l/t/ssh.config\n-T\n"), "{said}");
+    assert!(said.contains("\nlima-t\n--\n"), "{said}");
+    // Where there is no ssh, limactl is asked.
+    std::fs::remove_file(bin.join("ssh")).unwrap();
+    std::fs::write(bin.join("ssh"), "#!/bin/sh\nexit 255\n").unwrap();
+    std::fs::set_permissions(bin.join("ssh"), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    assert!(run().contains("shell "));
+}
+
+#[test]
+fn the_shortest_way_proves_the_mount_too() {
+    let lima = Lima::running(TRUE);
     lima.run().code(0);
-    let calls = lima.get("calls");
-    let of = |command: &str| calls.lines().filter(|line| line.starts_with(command)).count();
-    assert_eq!((of("list "), of("shell ")), (1, 1), "{calls}");
+    let elsewhere = lima.project.beside("elsewhere");
+    std::fs::create_dir(&elsewhere).unwrap();
+    let mounts = format!(
+        "[{{\"location\":\"{}\",\"mountPoint\":\"{}\",\"writable\":true}}]",
+        lima.project.beside("shared").display(),
+        elsewhere.display()
+    );
+    lima.put("mounts", &mounts);
+    let key = std::fs::read_dir(lima.project.beside("shared")).unwrap();
+    for key in key.flatten() {
+        std::fs::create_dir(elsewhere.join(key.file_name())).unwrap();
+    }
+    let set = format!("vm.guest_workspace={}", elsewhere.display());
+    lima.project
+        .devshell(&["run", "--set", &set])
+        .code(69)
+        .says("does not work");
 }
 
 #[test]
@@ -75,19 +144,23 @@ fn a_program_that_cannot_serve_there_is_done_without_and_the_reason_told() {
     std::fs::write(there.parent().unwrap(), "").unwrap();
     let (ran, said) = ready(&lima, &[]);
     ran.code(0);
-    assert!(why(&said).contains("without the agent: it cannot be run there"), "{said}");
+    assert!(
+        why(&said).contains("without the agent: it cannot be run there"),
+        "{said}"
+    );
     // Another machine.
     let lima = without_agent().0;
     lima.put("arch", "s390x");
     let (ran, said) = ready(&lima, &[]);
     ran.code(0);
     assert!(why(&said).contains("and the guest is s390x"), "{said}");
-    // One that breaks down when it is to serve.
+    // One that is broken there is replaced.
     let (lima, there) = without_agent();
     std::os::unix::fs::symlink("/bin/true", &there).unwrap();
     let (ran, said) = ready(&lima, &[]);
     ran.code(0);
-    assert!(why(&said).contains("without the agent"), "{said}");
+    assert_eq!(why(&said), "mounted by 9p");
+    assert!(there.symlink_metadata().unwrap().is_file());
     set_agent("off");
     let (ran, said) = ready(&Lima::running(TRUE), &[]);
     ran.code(0);
@@ -119,7 +192,10 @@ fn an_agent_that_is_named_is_not_done_without() {
 #[test]
 fn isolation_is_what_the_agent_says_and_else_none() {
     let lima = Lima::running(TRUE);
-    let require = |level: &str| lima.project.devshell(&["run", "--set", &format!("sandbox.require={level}")]);
+    let require = |level: &str| {
+        lima.project
+            .devshell(&["run", "--set", &format!("sandbox.require={level}")])
+    };
     let (ran, said) = ready(&lima, &[]);
     ran.code(0);
     let contained = said["isolation"] == "processes";

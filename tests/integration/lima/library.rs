@@ -2,7 +2,7 @@
 
 use crate::support::devshell_vm;
 
-use super::scripted::{Lima, TRUE, agent, in_both_ways};
+use super::scripted::{Lima, TRUE, agent, agent_name, in_both_ways, set_agent};
 
 in_both_ways!(the_library_runs_in_the_guest_and_hands_out_its_files);
 
@@ -25,6 +25,24 @@ fn the_doctor_looks_into_a_guest_that_runs_and_starts_none() {
         has(&running, "cc") && has(&running, "cargo") && has(&running, "disk"),
         "{running:#?}"
     );
+    let agent = |checks: &[serde_json::Value]| {
+        let found = checks.iter().find(|check| check["check"] == "agent").unwrap();
+        format!("{} {}", found["state"], found["found"])
+    };
+    assert!(agent(&running).contains("which the guest has"), "{running:#?}");
+    std::fs::remove_file(lima.guest_cache().join(agent_name())).unwrap();
+    assert!(agent(&checks(&lima)).contains("a run puts it there"));
+    lima.put("arch", "s390x");
+    let other = agent(&checks(&lima));
+    assert!(
+        other.contains("warning") && other.contains("the guest is s390x"),
+        "{other}"
+    );
+    set_agent("off");
+    assert!(agent(&checks(&Lima::running(TRUE))).contains("off"));
+    set_agent("/etc/passwd");
+    assert!(agent(&checks(&Lima::running(TRUE))).contains("problem"));
+    set_agent("auto");
     let dead = checks(&Lima::running(TRUE).wrong("ssh"));
     let ssh = dead.iter().find(|check| check["check"] == "ssh").unwrap();
     assert!(ssh.to_string().contains("Connection closed by remote host"), "{ssh}");
@@ -41,7 +59,10 @@ fn the_library_runs_in_the_guest_and_hands_out_its_files() {
         // Beside the tests' own program there is none.
         let program = devshell_vm().to_string_lossy().into_owned();
         let vars = [
-            ("DEVSHELL__VM__LIMA__AGENT", if agent() == "off" { "off" } else { &program }),
+            (
+                "DEVSHELL__VM__LIMA__AGENT",
+                if agent() == "off" { "off" } else { &program },
+            ),
             ("DEVSHELL_VM_BACKEND", "lima"),
             ("DEVSHELL_VM_LIMACTL", limactl),
             ("DEVSHELL_VM_LIMA_INSTANCE", "t"),
@@ -101,4 +122,3 @@ fn the_library_runs_in_the_guest_and_hands_out_its_files() {
     assert_eq!(files.list_dir(&mount).unwrap(), ["link", "project"]);
     session.shutdown(&mut vfs, "/project").unwrap();
 }
-

@@ -5,4 +5,6 @@ mod library;
 mod ready;
 mod real;
 mod scripted;
+mod shell;
+mod steps;
 mod tools;

@@ -1,10 +1,13 @@
 //! Making an instance ready, with a scripted limactl and every failure that it knows.
 
+use std::os::unix::fs::PermissionsExt;
+
 use crate::support::{alive, wait_for};
 
 use super::scripted::{Lima, TRUE, in_both_ways, script};
 
 in_both_ways!(
+    a_compiler_is_installed_where_there_is_none_and_the_config_asks_for_it,
     an_instance_is_made_started_and_stopped_where_the_config_asks_for_it,
     an_instance_that_ran_before_is_not_stopped,
     an_instance_that_another_live_run_uses_is_not_stopped_and_a_dead_one_does_not_count,
@@ -174,4 +177,55 @@ fn a_start_that_takes_too_long_is_69_and_is_called_off() {
     let starting: u32 = lima.get("starting").parse().unwrap();
     wait_for(|| !alive(starting), "limactl to end");
     assert!(lima.get("calls").contains("stop --force t"));
+}
+
+/// A guest without a C compiler, whose package manager does as told by these scripts.
+fn without_cc(apt_get: &str) -> Lima {
+    let lima = Lima::running(&format!("auto_build_essential = true\n{TRUE}"));
+    let bin = lima.project.beside("lima/bin");
+    std::fs::create_dir(&bin).unwrap();
+    let own = ["cc", "sudo", "apt-get"];
+    for folder in ["/bin", "/usr/bin"] {
+        for entry in std::fs::read_dir(folder).unwrap().flatten() {
+            if !own.iter().any(|name| entry.file_name() == *name) {
+                let _ = std::os::unix::fs::symlink(entry.path(), bin.join(entry.file_name()));
+            }
+        }
+    }
+    let program = |name: &str, script: &str| {
+        std::fs::write(bin.join(name), format!("#!/bin/sh\n{script}\n")).unwrap();
+        std::fs::set_permissions(bin.join(name), PermissionsExt::from_mode(0o755)).unwrap();
+    };
+    program("sudo", "while [ \"${1#-}\" != \"$1\" ]; do shift; done; exec \"$@\"");
+    let log = lima.project.beside("installed");
+    program(
+        "apt-get",
+        &format!("echo \"$DEBIAN_FRONTEND $*\" >>{}\n{apt_get}", log.display()),
+    );
+    lima
+}
+
+fn a_compiler_is_installed_where_there_is_none_and_the_config_asks_for_it() {
+    let lima = without_cc("[ $1 = update ] || ln -s /bin/true \"$(dirname \"$0\")/cc\"");
+    let log = lima.project.beside("installed");
+    lima.run()
+        .code(0)
+        .says("has no C compiler: build-essential is installed");
+    let done = std::fs::read_to_string(&log).unwrap();
+    assert_eq!(
+        done,
+        "noninteractive update -q\nnoninteractive install -y -q build-essential\n"
+    );
+    // Now there is one.
+    let ran = lima.run();
+    assert!(!ran.code(0).stderr.contains("C compiler"), "{}", ran.stderr);
+    assert_eq!(std::fs::read_to_string(&log).unwrap(), done);
+    let lima = without_cc("echo 'E: Unable to locate package build-essential' >&2; exit 100");
+    lima.run()
+        .code(69)
+        .says("vm.lima.auto_build_essential")
+        .says("Unable to locate package");
+    lima.project
+        .devshell(&["run", "--set", "vm.lima.auto_build_essential=false"])
+        .code(0);
 }
