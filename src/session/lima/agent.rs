@@ -92,7 +92,8 @@ impl AgentProgram {
         })?;
         let mut hasher = blake3::Hasher::new();
         hasher.update(&header);
-        let size = io::copy(&mut file, &mut hasher).map_err(failed)? + header.len() as u64;
+        hasher.update_reader(&mut file).map_err(failed)?;
+        let size = hasher.count();
         let digest = hasher.finalize().to_hex().chars().take(32).collect();
         Ok(Self {
             path: path.to_owned(),

@@ -125,7 +125,7 @@ impl Bringing<'_> {
             Some(there) => there,
             None => {
                 put_agent(program, &self.found.arch, guest, cancel)?;
-                guest.serve(cancel)?
+                guest.serve(&program.digest, cancel)?
             }
         };
         let agent = Agent::begin(self.limactl, guest.pipes()?, &self.settings.mount(), cancel)?;

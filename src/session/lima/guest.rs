@@ -35,9 +35,9 @@ impl Guest {
         }
     }
 
-    /// Has the resident shell become the agent; gives where that lies.
-    pub(super) fn serve(&self, cancel: &Cancel) -> Result<String, VmError> {
-        self.with_line(|line| line.serve(&Patience { limit: PROMPT, cancel }))
+    /// Has the resident shell become the agent of this digest; gives where that lies.
+    pub(super) fn serve(&self, digest: &str, cancel: &Cancel) -> Result<String, VmError> {
+        self.with_line(|line| line.serve(digest, &Patience { limit: PROMPT, cancel }))
     }
 
     /// The connection, for whoever speaks with the agent that is at its other end.

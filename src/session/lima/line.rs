@@ -135,10 +135,10 @@ impl Line {
         }
     }
 
-    /// Has the shell become the agent, which is in the guest; gives where it lies.
-    pub(super) fn serve(&mut self, patience: &Patience) -> Result<String, LineError> {
+    /// Has the shell become the agent of this digest, which is in the guest; gives where it lies.
+    pub(super) fn serve(&mut self, digest: &str, patience: &Patience) -> Result<String, LineError> {
         let until = Instant::now() + patience.limit;
-        self.send(b"serve\n", until, patience)?;
+        self.send(format!("serve {digest}\n").as_bytes(), until, patience)?;
         let program = self.greeted(patience)?;
         program.ok_or_else(|| LineError::Lost("it does not become the agent".to_owned()))
     }

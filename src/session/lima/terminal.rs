@@ -139,8 +139,7 @@ impl Ending {
         };
         ToolEnd {
             exit,
-            // The client's own are this host's.
-            survivors: left.unwrap_or_default(),
+            survivors: left.unwrap_or_default().into_iter().chain(end.survivors).collect(),
             leaked: end.leaked,
         }
     }
