@@ -115,6 +115,13 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_folder_of_this_machine_is_told_from_none() {
+        let place = tempfile::tempdir().unwrap();
+        let folder = std::fs::File::open(place.path()).unwrap();
+        assert!(!is_of_another_machine(&folder).unwrap());
+    }
+
+    #[test]
     fn lines_with_optional_fields_and_odd_names_are_read() {
         let table =
             b"36 35 98:0 /mnt1 /mnt\\0402\\134 rw,noatime master:1 shared:3 - ext3 /dev/root rw,errors=continue\n\

@@ -248,6 +248,23 @@ time="x" level=fatal msg="must not run as the root user"
     }
 
     #[test]
+    fn words_reach_the_guest_through_both_of_its_shells() {
+        let limactl = Limactl {
+            program: "limactl".into(),
+            instance: "t".to_owned(),
+        };
+        let argv = limactl.ssh("/l/t/ssh.config", &["printf", "<%s>", "it's", "$HOME *", "two\nlines"]);
+        assert_eq!(argv[6..8], ["lima-t", "--"]);
+        let said = std::process::Command::new("sh")
+            .arg("-c")
+            .arg(&argv[8])
+            .env("SHELL", "/bin/sh")
+            .output()
+            .unwrap();
+        assert_eq!(String::from_utf8_lossy(&said.stdout), "<it's><$HOME *><two\nlines>");
+    }
+
+    #[test]
     fn progress_is_what_it_says_to_people() {
         assert_eq!(
             progress_of(b"{\"level\":\"info\",\"msg\":\"READY\"}\n").as_deref(),

@@ -269,7 +269,8 @@ fn no_compiler(lima: &Lima) {
     ran.code(69)
         .says("build-essential is installed in it")
         .says("cannot be installed in the Lima instance `t`");
-    say(&format!("lima::real: apt-get in the guest: {}", ran.last_line()));
+    let said = ran.stderr.lines().find(|line| line.contains("cannot be installed"));
+    say(&format!("lima::real: {}", said.unwrap_or_default()));
     told.code(1).says("the guest has no C compiler");
 }
 
