@@ -68,10 +68,11 @@ pub(super) fn start(
 
 /// Whether tools can have a terminal where they run.
 fn has_terminals(plan: &Plan, terminal: Terminal) -> bool {
-    match plan.backend {
+    match &plan.backend {
         Backend::Host(_) => true,
-        // ssh carries one there only together with what is typed.
-        Backend::Lima(_) => terminal.interactive,
+        // ssh carries one there only together with what is typed, and past the agent, which holds together what a
+        // tool starts.
+        Backend::Lima(lima) => terminal.interactive && lima.guest.require == Require::None,
         Backend::Beta(_) | Backend::Remote => false,
     }
 }
