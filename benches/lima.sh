@@ -20,4 +20,4 @@ export LIMA_HOME=$place/l HOME=$place/home
 export QEMU_SYSTEM_X86_64="${QEMU_SYSTEM_X86_64:-qemu-system-x86_64 -machine q35,vmport=off -accel tcg,thread=multi,tb-size=512 -cpu max}"
 trap '"$limactl" delete --force t >/dev/null 2>&1 || true; chmod -R u+rwx "$place"; rm -rf "$place"' EXIT
 mkdir "$place/l" "$place/home"
-"$python" "$here/lima.py" "$DEVSHELL_BENCH_BIN" "$limactl" "$lima/template.yaml" "$place" "$@"
+"$python" -u "$here/lima.py" "$DEVSHELL_BENCH_BIN" "$limactl" "$lima/template.yaml" "$place" "$@"

@@ -134,6 +134,7 @@ impl Bringing<'_> {
             program: there,
             mount_type: self.found.mount_type.clone(),
             ssh_config: self.found.ssh_config.clone(),
+            shell: self.found.shell.clone(),
         }
         .note(&self.settings.leases, &self.limactl.instance, &program.digest);
         Ok(agent)

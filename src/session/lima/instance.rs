@@ -17,6 +17,8 @@ pub struct Instance {
     pub arch: String,
     /// What ssh needs to know to get there; empty where it does not say.
     pub ssh_config: String,
+    /// The shell that limactl uses there; empty where it is the user's own.
+    pub shell: String,
     /// `9p`, `reverse-sshfs`, `virtiofs`.
     pub mount_type: String,
     /// What of this host it shows.
@@ -53,11 +55,8 @@ impl From<&Value> for Instance {
             errors: object["errors"].as_array().into_iter().flatten().map(text).collect(),
             dir: text(&object["dir"]).into(),
             arch: text(&object["arch"]),
-            // limactl takes another shell than the user's where it is told to.
-            ssh_config: match &object["config"]["user"]["shell"] {
-                Value::String(shell) if !shell.is_empty() => String::new(),
-                _ => text(&object["sshConfigFile"]),
-            },
+            ssh_config: text(&object["sshConfigFile"]),
+            shell: text(&object["config"]["user"]["shell"]),
             mount_type: text(&object["config"]["mountType"]),
             mounts: mounts
                 .filter_map(|mount| {

@@ -45,13 +45,15 @@ impl Limactl {
     }
 
     /// As [`Self::shell`], by ssh alone, with the config that limactl writes for that.
-    pub(super) fn ssh(&self, config: &str, arguments: &[&str]) -> Vec<OsString> {
+    pub(super) fn ssh(&self, config: &str, shell: &str, arguments: &[&str]) -> Vec<OsString> {
         let quoted_words: Vec<String> = arguments.iter().map(|word| quoted(word)).collect();
-        // What limactl has the user's shell do.
-        let script = format!(
-            "cd / || exit 1; exec \"$SHELL\" -l -c {}",
-            quoted(&quoted_words.join(" "))
-        );
+        let shell = match shell {
+            "" => "\"$SHELL\"".to_owned(),
+            shell => quoted(shell),
+        };
+        // What limactl has it do.
+        let words = quoted(&quoted_words.join(" "));
+        let script = format!("cd / || exit 1; exec {shell} -l -c {words}");
         let host = format!("lima-{}", self.instance);
         let ssh = ["ssh", "-F", config, "-T", "-o", "LogLevel=ERROR", &host, "--", &script];
         ssh.map(OsString::from).to_vec()
@@ -253,7 +255,11 @@ time="x" level=fatal msg="must not run as the root user"
             program: "limactl".into(),
             instance: "t".to_owned(),
         };
-        let argv = limactl.ssh("/l/t/ssh.config", &["printf", "<%s>", "it's", "$HOME *", "two\nlines"]);
+        let argv = limactl.ssh(
+            "/l/t/ssh.config",
+            "",
+            &["printf", "<%s>", "it's", "$HOME *", "two\nlines"],
+        );
         assert_eq!(argv[6..8], ["lima-t", "--"]);
         let said = std::process::Command::new("sh")
             .arg("-c")

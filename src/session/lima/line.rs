@@ -104,7 +104,7 @@ impl Line {
         ];
         let argv = match shortcut.ssh_config.as_str() {
             "" => limactl.shell(&serve),
-            config => limactl.ssh(config, &serve),
+            config => limactl.ssh(config, &shortcut.shell, &serve),
         };
         Self::of(&argv, word)
     }

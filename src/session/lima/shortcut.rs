@@ -11,6 +11,8 @@ pub(super) struct Shortcut {
     pub(super) mount_type: String,
     /// limactl's own words for ssh, by which the way is half as long as through limactl.
     pub(super) ssh_config: String,
+    /// The shell there that makes the environment; empty where it is the user's own.
+    pub(super) shell: String,
 }
 
 fn file(leases: &Path, instance: &str, digest: &str) -> PathBuf {
@@ -21,13 +23,15 @@ impl Shortcut {
     /// The one to the agent of this digest, where one was noted.
     pub(super) fn read(leases: &Path, instance: &str, digest: &str) -> Option<Self> {
         let text = std::fs::read_to_string(file(leases, instance, digest)).ok()?;
-        let mut lines = text.splitn(3, '\n').map(str::to_owned);
-        let (mount_type, ssh_config, program) = (lines.next()?, lines.next()?, lines.next()?);
+        let mut lines = text.splitn(4, '\n').map(str::to_owned);
+        let (mount_type, ssh_config) = (lines.next()?, lines.next()?);
+        let (shell, program) = (lines.next()?, lines.next()?);
         // A word such as `A=b` would be taken for a variable.
         program.starts_with('/').then_some(Self {
             program,
             mount_type,
             ssh_config,
+            shell,
         })
     }
 
@@ -40,11 +44,9 @@ impl Shortcut {
                 let _ = std::fs::remove_file(entry.path());
             }
         }
+        let lines = [&self.mount_type, &self.ssh_config, &self.shell, &self.program].map(String::as_str);
         // Without it the next run takes the long way.
-        let _ = std::fs::write(
-            &wanted,
-            format!("{}\n{}\n{}", self.mount_type, self.ssh_config, self.program),
-        );
+        let _ = std::fs::write(&wanted, lines.join("\n"));
     }
 
     /// It has led nowhere.
@@ -66,6 +68,7 @@ mod tests {
             program: "/home/u/a b".to_owned(),
             mount_type: "9p".to_owned(),
             ssh_config: "/l/t/ssh.config".to_owned(),
+            shell: "/bin/bash".to_owned(),
         };
         assert_eq!(Shortcut::read(leases, "t", "1"), None);
         shortcut.note(leases, "t", "1");
@@ -74,7 +77,7 @@ mod tests {
         assert_eq!(Shortcut::read(leases, "t", "1"), None);
         Shortcut::forget(leases, "t", "2");
         assert_eq!(Shortcut::read(leases, "t", "2"), None);
-        std::fs::write(leases.join("t/agent-3"), "9p\n\nX=/bin/true").unwrap();
+        std::fs::write(leases.join("t/agent-3"), "9p\n\n\nX=/bin/true").unwrap();
         assert_eq!(Shortcut::read(leases, "t", "3"), None);
     }
 }

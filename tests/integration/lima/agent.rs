@@ -83,11 +83,12 @@ fn a_run_asks_limactl_once_however_many_tools_it_has() {
 fn the_shortest_way_is_by_ssh_where_limactl_has_written_a_config_for_it() {
     let lima = Lima::running(TRUE);
     lima.put("ssh-config", "/l/t/ssh.config");
+    lima.put("shell", "/bin/sh");
     let (bin, log) = (lima.project.beside("bin"), lima.project.beside("ssh-calls"));
     std::fs::create_dir(&bin).unwrap();
     // As sshd has the user's shell run it.
     let script = format!(
-        "#!/bin/sh\nprintf '%s\\n' \"$@\" >>{}\nfor last; do :; done\nSHELL=/bin/sh exec sh -c \"$last\"\n",
+        "#!/bin/sh\nprintf '%s\\n' \"$@\" >>{}\nfor last; do :; done\nSHELL=/none exec sh -c \"$last\"\n",
         log.display()
     );
     std::fs::write(bin.join("ssh"), script).unwrap();
