@@ -8,7 +8,7 @@ use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions, kill_process, pidfd_open, waitpid};
@@ -170,6 +170,8 @@ pub struct Keeper {
     pub(super) next_id: u32,
     /// Whether a tool is running; shared with its pump.
     pub(super) busy: Arc<AtomicBool>,
+    /// Whether it is known that nothing of any tool runs any more; set by the pumps.
+    pub(super) quiet: Arc<AtomicBool>,
     private: PrivateFolders,
 }
 
@@ -238,6 +240,18 @@ impl Keeper {
         self.pid.as_raw_nonzero().get().unsigned_abs()
     }
 
+    /// Lets an empty namespace go without waiting for its end, which takes the kernel as long as
+    /// it took to make it: the drop waits. Says whether that was done; false: something may still
+    /// run here, and only the drop ends it.
+    pub fn let_go(&self) -> bool {
+        let is_empty = self.isolation.pid && self.quiet.load(Ordering::SeqCst);
+        if is_empty {
+            self.hang_up();
+            self.kill();
+        }
+        is_empty
+    }
+
     /// Its tools' folders for temporary files, for a keeper that takes its place.
     pub fn take_private(&mut self) -> PrivateFolders {
         std::mem::take(&mut self.private)
@@ -246,11 +260,10 @@ impl Keeper {
 
 impl Drop for Keeper {
     fn drop(&mut self) {
-        // The keeper, and a pump that still listens, see the end.
-        let _ = rustix::net::shutdown(&*self.socket, rustix::net::Shutdown::Both);
+        self.hang_up();
         // An init takes all with it; without a namespace the keeper must do it by hand first.
         if self.isolation.pid || !self.ends_in_time() {
-            let _ = kill_process(self.pid, Signal::KILL);
+            self.kill();
             if !self.ends_in_time() {
                 return;
             }
@@ -287,8 +300,18 @@ impl Keeper {
             },
             next_id: 1,
             busy: Arc::default(),
+            quiet: Arc::new(AtomicBool::new(true)),
             private: PrivateFolders::of(setup.outside.as_ref(), started.private),
         })
+    }
+
+    /// The keeper, and a pump that still listens, see the end.
+    fn hang_up(&self) {
+        let _ = rustix::net::shutdown(&*self.socket, rustix::net::Shutdown::Both);
+    }
+
+    fn kill(&self) {
+        let _ = kill_process(self.pid, Signal::KILL);
     }
 
     fn ends_in_time(&self) -> bool {

@@ -92,6 +92,7 @@ impl Keeper {
                 "the tool before has not ended",
             ));
         }
+        self.quiet.store(false, Ordering::SeqCst);
         let started = self.spawn_idle(request, given, messages);
         if started.is_err() {
             self.busy.store(false, Ordering::SeqCst);
@@ -148,6 +149,7 @@ impl Keeper {
             id,
             socket: self.socket.clone(),
             busy: self.busy.clone(),
+            quiet: self.quiet.clone(),
             stop,
             messages,
             order,

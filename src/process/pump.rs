@@ -25,6 +25,7 @@ pub(super) struct Pump {
     pub(super) id: u32,
     pub(super) socket: Arc<OwnedFd>,
     pub(super) busy: Arc<AtomicBool>,
+    pub(super) quiet: Arc<AtomicBool>,
     pub(super) stop: Arc<OwnedFd>,
     pub(super) messages: SyncSender<Message>,
     pub(super) order: Order,
@@ -188,7 +189,9 @@ impl Pump {
     }
 
     fn end(&self, end: ToolEnd) -> Result<(), Deaf> {
-        // First, so that who has heard of the end can start the next tool.
+        let known = !end.leaked && !matches!(end.exit, ToolExit::Lost(_));
+        self.quiet.store(known, Ordering::SeqCst);
+        // Before it is told, so that who has heard of the end can start the next tool.
         self.busy.store(false, Ordering::SeqCst);
         self.messages.send(Message::Ended(end)).map_err(|_| Deaf)
     }

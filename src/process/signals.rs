@@ -1,7 +1,6 @@
 //! The thread that turns SIGINT, SIGTERM and SIGHUP into the wish to stop.
 
 use std::io;
-use std::thread::JoinHandle;
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::{Handle, Signals};
@@ -15,7 +14,6 @@ use super::Cancel;
 #[derive(Debug)]
 pub struct SignalThread {
     handle: Handle,
-    thread: Option<JoinHandle<()>>,
 }
 
 /// Raises `cancel` with each SIGINT, SIGTERM and SIGHUP from now on. A signal that was ignored
@@ -29,24 +27,19 @@ pub fn forward_to(cancel: Cancel) -> io::Result<SignalThread> {
         .filter(|&signal| !is_ignored(signal));
     let mut signals = Signals::new(wanted)?;
     let handle = signals.handle();
-    let thread = std::thread::Builder::new()
+    std::thread::Builder::new()
         .name("devshell-signals".to_owned())
         .spawn(move || {
             for signal in signals.forever() {
                 cancel.raise(signal);
             }
         })?;
-    Ok(SignalThread {
-        handle,
-        thread: Some(thread),
-    })
+    Ok(SignalThread { handle })
 }
 
 impl Drop for SignalThread {
     fn drop(&mut self) {
+        // The thread ends by itself; nobody needs to wait for it.
         self.handle.close();
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
     }
 }

@@ -2,8 +2,9 @@
 //! them inside the commit. Whatever the moment, after the next command the tree is exactly the
 //! old or exactly the new one.
 //!
-//! `DEVSHELL_TEST_KILLS` says how many rounds each variant takes, `DEVSHELL_TEST_SEED` which, and
-//! `DEVSHELL_TEST_FOLDERS` how many hundreds of files the tree has. A long campaign by hand:
+//! `DEVSHELL_TEST_KILLS` says how many rounds each variant takes, `DEVSHELL_TEST_SEED` which,
+//! `DEVSHELL_TEST_FOLDERS` how many hundreds of files the tree has, and `DEVSHELL_TEST_STRATEGY`
+//! with which strategy alone. A long campaign by hand:
 //! `DEVSHELL_TEST_KILLS=300 DEVSHELL_TEST_FOLDERS=30 cargo test --test integration kills`.
 
 use std::collections::BTreeSet;
@@ -39,7 +40,9 @@ fn campaign(test: &str, places: Places) {
         return not_run(test, "no python3 here");
     }
     let seed = number("DEVSHELL_TEST_SEED", 1);
-    for strategy in private_strategies(test) {
+    let only = std::env::var("DEVSHELL_TEST_STRATEGY").ok();
+    let wanted = |strategy: &&str| only.as_deref().is_none_or(|only| only == *strategy);
+    for strategy in private_strategies(test).into_iter().filter(wanted) {
         let Some(range) = Range::new(strategy, places) else {
             return not_run(test, "no second file system that can be written here");
         };

@@ -212,6 +212,24 @@ fn a_tool_that_is_dropped_is_ended() {
 }
 
 #[test]
+fn only_an_empty_namespace_is_let_go_without_a_wait() {
+    for (name, mut keeper) in keepers() {
+        let (tool, receiver) = start_waiting(&mut keeper);
+        assert!(!keeper.let_go(), "{name}: the tool still runs");
+        drop((receiver, tool));
+        while keeper.busy.load(std::sync::atomic::Ordering::SeqCst) {
+            std::thread::yield_now();
+        }
+        assert_eq!(run(&mut keeper, &sh("sleep 0.01 &")).exit, ToolExit::Success, "{name}");
+        let is_init = keeper.isolation().pid;
+        assert_eq!(keeper.let_go(), is_init, "{name}");
+        let root = PathBuf::from(format!("/proc/{}", keeper.pid()));
+        drop(keeper);
+        assert!(!root.exists(), "{name}: the end is waited for at last");
+    }
+}
+
+#[test]
 fn a_keeper_that_is_killed_means_a_lost_tool() {
     let mut keeper = best();
     let (sender, receiver) = sync_channel(16);

@@ -29,6 +29,8 @@ pub struct HostSandboxSession {
     settings: HostSettings,
     // Before the tree: nothing may run in it any more when it goes.
     place: Option<Place>,
+    /// One in which nothing runs any more and that the kernel is taking down.
+    ending: Option<Place>,
     tree: Option<Box<dyn Tree>>,
     /// git would stop at the border of a mounted view; it may look above when the repository
     /// is not in the workspace itself.
@@ -75,6 +77,7 @@ impl HostSandboxSession {
         Self {
             settings,
             place: None,
+            ending: None,
             tree: None,
             git_looks_above: false,
         }
@@ -354,7 +357,10 @@ impl Session for HostSandboxSession {
 
     fn collect(&mut self, vfs: &mut Vfs, cx: &mut Context) -> Result<Baseline, VmError> {
         // The view must not change while it is read: nothing of the tools may be left.
-        self.place = None;
+        match self.place.take() {
+            Some(place) if place.keeper.let_go() => self.ending = Some(place),
+            other => drop(other),
+        }
         match &mut self.tree {
             Some(tree) => tree.collect(vfs, cx),
             None => Err(VmError::not_ready()),
@@ -364,6 +370,8 @@ impl Session for HostSandboxSession {
     fn release(&mut self, _: &mut Context) -> Result<(), VmError> {
         self.place = None;
         self.tree = None;
+        // Last: the kernel has worked on it meanwhile.
+        self.ending = None;
         Ok(())
     }
 }

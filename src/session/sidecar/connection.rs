@@ -36,7 +36,7 @@ impl Connection {
     ) -> Result<Self, VmError> {
         let spill = Spill::default();
         let transport = Transport::open(address, spilling(&spill))?;
-        Self::over(transport, spill, address, token_file, &Pace::default(), cancel)
+        Self::agreed(transport, spill, address, token_file, &Pace::default(), cancel)
     }
 
     /// Shakes hands over the standard streams of a program; `name` is what it is called.
@@ -47,17 +47,25 @@ impl Connection {
         pace: &Pace,
         cancel: &Cancel,
     ) -> Result<Self, VmError> {
-        Self::over(
-            Transport::of_peer(peer, pipes),
-            Spill::default(),
-            name,
-            None,
-            pace,
-            cancel,
-        )
+        let transport = Transport::of_peer(peer, pipes);
+        Self::agreed(transport, Spill::default(), name, None, pace, cancel)
     }
 
-    fn over(
+    /// Over a socket that is connected already.
+    #[cfg(test)]
+    pub(super) fn over(
+        socket: std::os::fd::OwnedFd,
+        address: &SidecarAddress,
+        cancel: &Cancel,
+    ) -> Result<Self, VmError> {
+        let transport = Transport::of_socket(socket).map_err(|source| VmError::Ipc {
+            message: "cannot use the socket".to_owned(),
+            source: Some(source),
+        })?;
+        Self::agreed(transport, Spill::default(), address, None, &Pace::default(), cancel)
+    }
+
+    fn agreed(
         transport: Transport,
         spill: Spill,
         address: &SidecarAddress,

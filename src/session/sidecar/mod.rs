@@ -4,6 +4,8 @@ mod connection;
 pub(super) mod exec;
 mod files;
 mod greeting;
+#[cfg(test)]
+mod liars;
 mod link;
 mod said;
 mod transport;

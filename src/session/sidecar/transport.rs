@@ -77,7 +77,7 @@ impl Transport {
         }
     }
 
-    fn of_socket(socket: OwnedFd) -> io::Result<Self> {
+    pub(super) fn of_socket(socket: OwnedFd) -> io::Result<Self> {
         Ok(Self {
             reader: Incoming::new(socket.try_clone()?),
             writer: Outgoing {
