@@ -130,13 +130,20 @@ impl Bringing<'_> {
         };
         let agent = Agent::begin(self.limactl, guest.pipes()?, &self.settings.mount(), cancel)?;
         agent_proved(self.settings, self.limactl, &agent)?;
-        Shortcut {
-            program: there,
-            mount_type: self.found.mount_type.clone(),
-            ssh_config: self.found.ssh_config.clone(),
-            shell: self.found.shell.clone(),
+        // What is to be said of a mount is said by each run.
+        let home = self.settings.lima.home.clone().unwrap_or_default();
+        if !self
+            .found
+            .may_be_late(self.settings.lima.guest.guest_workspace.as_ref(), &home)
+        {
+            let shortcut = Shortcut {
+                program: there,
+                mount_type: self.found.mount_type.clone(),
+                ssh_config: self.found.ssh_config.clone(),
+                shell: self.found.shell.clone(),
+            };
+            shortcut.note(&self.settings.leases, &self.limactl.instance, &program.digest);
         }
-        .note(&self.settings.leases, &self.limactl.instance, &program.digest);
         Ok(agent)
     }
 

@@ -49,6 +49,16 @@ pub(super) fn bring_up(
     };
     // Before anything is started: no start mends a mount that is not there.
     check_mount(settings, limactl, &found)?;
+    let home = settings.lima.home.clone().unwrap_or_default();
+    if found.may_be_late(Path::new(&settings.lima.guest.guest_workspace), &home) {
+        cx.emitter.warn(format!(
+            "the Lima instance `{0}` mounts by reverse-sshfs with a cache: the guest may see files that this run or \
+             the user has just changed as they were, or cut off. Set `sshfs: {{cache: false}}` for the mount (`{1} edit \
+             {0}`), or mountType `9p`",
+            limactl.instance,
+            limactl.program.display()
+        ));
+    }
     if found.status != "Running" {
         early = None;
     }
