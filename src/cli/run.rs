@@ -59,7 +59,7 @@ pub(super) fn start(
     let mask = secrets.mask().clone();
     let given = Given {
         stdin,
-        terminal: terminal(reports.output, stdin).filter(|_| has_terminals(&plan)),
+        terminal: terminal(reports.output, stdin).filter(|terminal| has_terminals(&plan, *terminal)),
         commands,
         secrets,
     };
@@ -67,8 +67,14 @@ pub(super) fn start(
 }
 
 /// Whether tools can have a terminal where they run.
-fn has_terminals(plan: &Plan) -> bool {
-    matches!(plan.backend, Backend::Host(_))
+fn has_terminals(plan: &Plan, terminal: Terminal) -> bool {
+    match &plan.backend {
+        Backend::Host(_) => true,
+        // ssh carries one there only together with what is typed, and past the agent, which holds together what a
+        // tool starts.
+        Backend::Lima(lima) => terminal.interactive && lima.guest.require == Require::None,
+        Backend::Beta(_) | Backend::Remote => false,
+    }
 }
 
 /// What a run is given besides its plan.

@@ -16,11 +16,18 @@ use super::repeat::commands_of_shell;
 use super::run::start;
 use super::shell_args::{OnExit, Shell};
 
+/// The user's shell in a guest, which has one of its own.
+const LOGIN_SHELL: [&str; 3] = ["sh", "-c", "exec \"${SHELL:-sh}\" -l"];
+
 pub(super) fn shell(command: &Shell) -> u8 {
     let on_exit = command.on_exit.unwrap_or(OnExit::Keep);
     let plan = || {
         let argv = program(&command.argv)?;
-        let mut plan = Loading::optional(command.file.as_deref(), &command.layers.layers())?.plan_of_program(&argv)?;
+        let loading = Loading::optional(command.file.as_deref(), &command.layers.layers())?;
+        let mut plan = loading.plan_of_program(&argv)?;
+        if matches!(plan.backend, Backend::Lima(_)) && command.argv.is_empty() {
+            plan = loading.plan_of_program(&LOGIN_SHELL.map(OsString::from))?;
+        }
         // The last command of a shell decides its code, which says nothing about the whole of it.
         plan.write_back = on_exit.write_back();
         // Nobody means a person who sits there.
@@ -74,7 +81,11 @@ fn entering(plan: &Plan, on_exit: OnExit, in_place: bool) -> String {
         OnExit::Commit => "applied, all or nothing",
         OnExit::Drop => "dropped",
     };
-    format!("a shell in a private view of `{workspace}`: when it ends, what it changed is {then}")
+    let place = match &plan.backend {
+        Backend::Lima(lima) => format!("the Lima instance `{}`, on a copy of", lima.instance),
+        _ => "a private view of".to_owned(),
+    };
+    format!("a shell in {place} `{workspace}`: when it ends, what it changed is {then}")
 }
 
 fn no_view(asked: OnExit) -> CliError {

@@ -64,6 +64,9 @@ fn serve_as_typed(cli: &Cli, inherited: Vec<std::os::fd::OwnedFd>) -> Result<u8,
     let mut made_token = None;
     let clients = if cli.serve_stdio {
         let (input, output) = take_stdio().map_err(system)?;
+        if let Some(greeting) = &cli.greeting {
+            greet(&output, greeting).map_err(system)?;
+        }
         Clients::Stdio { input, output }
     } else {
         let listeners = sockets::open(cli, inherited)?;
@@ -149,6 +152,11 @@ fn level(cli: &Cli) -> Result<Level, CliError> {
 
 fn usage(text: impl Into<String>) -> CliError {
     CliError::new(End::Usage, anyhow::Error::msg(text.into()))
+}
+
+/// The first line on stdout.
+fn greet(output: &std::os::fd::OwnedFd, greeting: &str) -> std::io::Result<()> {
+    std::fs::File::from(output.try_clone()?).write_all(format!("{greeting}\n").as_bytes())
 }
 
 /// One line on stderr; a stderr that takes nothing more is nobody's concern.

@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::process::{Cancel, CaptureLimits, Captured, SpawnRequest, Stdin, ToolExit, capture};
 use crate::quote::command_line;
 use crate::runner::chain;
+use crate::session::lima::agent::AgentChoice;
 use crate::session::lima::instance::{self, Instance, mount_expression};
 
 use super::Case;
@@ -145,41 +146,88 @@ fn instance(case: &Case, limactl: &Path) -> Vec<Check> {
         }];
     };
     let mut checks = vec![status(&found, limactl, name), mount(case, &found, limactl, name)];
+    let agent = AgentChoice::of_plan(&case.config.vm.lima.agent.clone().into());
+    let digest = agent.as_ref().ok().and_then(AgentChoice::program);
+    let digest = digest.map(|program| program.digest.clone()).unwrap_or_default();
+    let mut is_there = false;
     if found.status == "Running" {
-        checks.extend(inside(case, limactl, name));
+        let (inside, has_agent) = inside(case, limactl, name, &digest);
+        checks.extend(inside);
+        is_there = has_agent;
     }
+    checks.push(agent_check(&agent, &found.arch, is_there));
     checks
+}
+
+/// Whether the guest can have an agent, which spares a `limactl shell` a tool.
+fn agent_check(agent: &Result<AgentChoice, String>, arch: &str, is_there: bool) -> Check {
+    let name = "agent";
+    let without = "a `limactl shell` a tool in its place";
+    let remedy = format!("set vm.lima.agent to a devshell-vm for Linux on {arch}, or to \"off\"");
+    match agent {
+        Err(why) => Check::problem(name, format!("vm.lima.agent: {why}")).mended_by(remedy),
+        Ok(AgentChoice::Off) => Check::info(name, format!("off: {without}")),
+        Ok(AgentChoice::Missing(why)) => Check::warning(name, format!("{why}: {without}")).mended_by(remedy),
+        Ok(AgentChoice::Named(program)) if program.arch != arch => Check::problem(
+            name,
+            format!(
+                "`{}` is for {}, and the guest is {arch}",
+                program.path.display(),
+                program.arch
+            ),
+        )
+        .mended_by(remedy),
+        Ok(AgentChoice::Auto(program)) if program.arch != arch => Check::warning(
+            name,
+            format!(
+                "`{}` is for {}, and the guest is {arch}: {without}",
+                program.path.display(),
+                program.arch
+            ),
+        )
+        .mended_by(remedy),
+        Ok(AgentChoice::Auto(program) | AgentChoice::Named(program)) => {
+            let path = program.path.display();
+            Check::ok(
+                name,
+                if is_there {
+                    format!("`{path}`, which the guest has")
+                } else {
+                    format!("`{path}`: a run puts it there")
+                },
+            )
+        }
+    }
 }
 
 /// With less than this in the guest a build will fill its disk.
 const LOW_KIB: u64 = 512 << 10;
 
-/// What a guest that runs has for tools; nothing is started for it.
-fn inside(case: &Case, limactl: &Path, name: &str) -> Vec<Check> {
+/// What a guest that runs has for tools, and whether it has the agent of this digest; nothing is
+/// started for it.
+fn inside(case: &Case, limactl: &Path, name: &str, digest: &str) -> (Vec<Check>, bool) {
     // The word tells the guest's answer from what a login shell says.
     const WORD: &str = "devshell-doctor";
     const SCRIPT: &str = "echo devshell-doctor; for p in cc cargo; do command -v $p >/dev/null && echo has $p; done; \
+                          [ ! -x \"${XDG_CACHE_HOME:-$HOME/.cache}/devshell/devshell-vm-$1\" ] || echo has agent; \
                           df -Pk / | tail -n 1";
     let program = text(limactl);
-    let said = ask(case, limactl, &["shell", "--workdir", "/", name, "sh", "-c", SCRIPT]);
-    let said = match said {
+    let unreachable = |why: String| {
+        let check = Check::problem("ssh", format!("the guest cannot be reached: {why}"));
+        (vec![check.mended_by(anew(&program, name))], false)
+    };
+    let arguments = ["shell", "--workdir", "/", name, "sh", "-c", SCRIPT, "sh", digest];
+    let said = match ask(case, limactl, &arguments) {
         Ok(said) => said,
-        Err(why) => {
-            return vec![
-                Check::problem("ssh", format!("the guest cannot be reached: {why}")).mended_by(anew(&program, name)),
-            ];
-        }
+        Err(why) => return unreachable(why),
     };
     let out = String::from_utf8_lossy(&said.stdout).into_owned();
     let mut lines = out.lines().skip_while(|line| line.trim() != WORD);
     if lines.next().is_none() {
         if said.exit == ToolExit::Success {
-            return Vec::new();
+            return (Vec::new(), false);
         }
-        let why = last_line(&said.stderr).unwrap_or_else(|| "no reason given".to_owned());
-        return vec![
-            Check::problem("ssh", format!("the guest cannot be reached: {why}")).mended_by(anew(&program, name)),
-        ];
+        return unreachable(last_line(&said.stderr).unwrap_or_else(|| "no reason given".to_owned()));
     }
     let lines: Vec<&str> = lines.map(str::trim).collect();
     let has = |what: &str| lines.contains(&format!("has {what}").as_str());
@@ -221,7 +269,7 @@ fn inside(case: &Case, limactl: &Path, name: &str) -> Vec<Check> {
             Check::ok("disk", found)
         }
     });
-    [cc, cargo].into_iter().chain(disk).collect()
+    ([cc, cargo].into_iter().chain(disk).collect(), has("agent"))
 }
 
 fn anew(limactl: &str, name: &str) -> String {

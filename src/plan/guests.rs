@@ -1,9 +1,7 @@
 //! What backends with a guest need to know, from the config.
 
-use std::path::PathBuf;
-
 use super::facts::Facts;
-use super::types::{BetaPlan, GuestPlan, LimaPlan, Require, SidecarAddress};
+use super::types::{AgentPlan, BetaPlan, GuestPlan, LimaPlan, Require, SidecarAddress};
 use crate::config::{self, Config};
 
 pub(super) fn beta(config: &Config) -> BetaPlan {
@@ -13,14 +11,6 @@ pub(super) fn beta(config: &Config) -> BetaPlan {
         token_file: beta.token_file.clone(),
         session_staging: beta.session_staging.clone(),
         guest: guest(config),
-    }
-}
-
-/// The agent where one is named: `auto` is content without one.
-pub(super) fn agent(agent: &config::Agent) -> Option<PathBuf> {
-    match agent {
-        config::Agent::Path(path) => Some(path.clone()),
-        config::Agent::Auto | config::Agent::Off => None,
     }
 }
 
@@ -36,8 +26,9 @@ pub(super) fn lima(config: &Config, facts: &Facts) -> LimaPlan {
         stop_on_exit: lima.stop_on_exit,
         auto_build_essential: lima.auto_build_essential,
         hints: lima.hints,
-        agent: agent(&lima.agent),
+        agent: lima.agent.clone().into(),
         home: facts.variable("HOME").map(Into::into),
+        caller: facts.env.clone(),
         guest: guest(config),
     }
 }
@@ -63,6 +54,16 @@ impl SidecarAddress {
                 Some(address) => Self::Tcp(address.to_owned()),
                 None => Self::Unix(socket.strip_prefix("unix:").unwrap_or(socket).into()),
             },
+        }
+    }
+}
+
+impl From<config::Agent> for AgentPlan {
+    fn from(agent: config::Agent) -> Self {
+        match agent {
+            config::Agent::Off => Self::Off,
+            config::Agent::Auto => Self::Auto,
+            config::Agent::Path(path) => Self::Named(path),
         }
     }
 }

@@ -161,12 +161,25 @@ pub struct LimaPlan {
     pub auto_build_essential: bool,
     /// Whether a failed tool is looked at for what its guest lacks.
     pub hints: bool,
-    /// The program that is to serve in the guest, where one is named.
-    pub agent: Option<PathBuf>,
+    /// The program that is to serve in the guest.
+    pub agent: AgentPlan,
     /// What `~` means in the instance's mounts.
     pub home: Option<PathBuf>,
+    /// The caller's environment: limactl's, where it is given a terminal.
+    pub caller: Vec<(OsString, OsString)>,
     /// The guest's side of the tree.
     pub guest: GuestPlan,
+}
+
+/// `vm.lima.agent`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AgentPlan {
+    /// None.
+    Off,
+    /// The `devshell-vm` beside this program, where it is one for the guest; else none.
+    Auto,
+    /// This program and no other.
+    Named(PathBuf),
 }
 
 /// How a sidecar is reached (`vm.beta.socket`).

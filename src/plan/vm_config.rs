@@ -108,12 +108,6 @@ impl VmConfig {
         !self.enabled || matches!(self.backend, BackendName::Auto | BackendName::Host)
     }
 
-    /// The program that is to serve in a Lima guest, where one is named.
-    #[must_use]
-    pub fn lima_agent_program(&self) -> Option<PathBuf> {
-        super::guests::agent(&self.lima_agent)
-    }
-
     /// The mode that a session has: `Sync` where there is no guest, whatever was asked for.
     #[must_use]
     pub fn workspace_mode_effective(&self) -> WorkspaceMode {

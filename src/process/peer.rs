@@ -16,6 +16,9 @@ const TAIL: usize = 4096;
 /// How long it may take to end after its stdin was closed, and again after SIGTERM.
 const PATIENCE: Duration = Duration::from_secs(2);
 
+/// How long its end may take to be noticed, and its last words to come.
+const MOMENT: Duration = Duration::from_millis(500);
+
 /// What is done with its stderr as it comes.
 pub type OnStderr = Box<dyn FnMut(&[u8]) + Send>;
 
@@ -27,6 +30,8 @@ pub struct Peer {
     group: Option<Pid>,
     ended: Receiver<io::Result<ExitStatus>>,
     status: Option<ExitStatus>,
+    /// Closed when its stderr is.
+    heard: Receiver<()>,
     tail: Arc<Mutex<Vec<u8>>>,
 }
 
@@ -69,12 +74,17 @@ impl Peer {
         thread("devshell-peer").spawn(move || {
             let _ = sender.send(child.wait());
         })?;
-        thread("devshell-said").spawn(move || listen(stderr, &kept, on_stderr))?;
+        let (hearing, heard) = mpsc::channel();
+        thread("devshell-said").spawn(move || {
+            listen(stderr, &kept, on_stderr);
+            drop::<mpsc::Sender<()>>(hearing);
+        })?;
         let peer = Self {
             program: program.to_string_lossy().into_owned(),
             group,
             ended,
             status: None,
+            heard,
             tail,
         };
         Ok((
@@ -97,7 +107,9 @@ impl Peer {
     ///
     /// `None` while it runs.
     pub fn end_in_words(&mut self) -> Option<String> {
-        let status = self.ends_within(Duration::from_millis(500))?;
+        let status = self.ends_within(MOMENT)?;
+        // Its last words may still be on their way.
+        let _ = self.heard.recv_timeout(MOMENT);
         let mut words = format!("`{}` ended with {status}", self.program);
         let said = self.last_words();
         if !said.is_empty() {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::sidecar::{
-    Addressed, Capabilities, Capability, DEFAULT_KEEPALIVE_MS, ErrorCode, Exec, Handshake, HandshakeOk,
+    Addressed, Capabilities, Capability, DEFAULT_KEEPALIVE_MS, Direction, ErrorCode, Exec, Handshake, HandshakeOk,
     MAX_KEEPALIVE_MS, MAX_LINE, MIN_KEEPALIVE_MS, Reply, Request, SessionId, SessionOk, SessionShutdown, SessionStart,
     SyncRequest, VERSION,
 };
@@ -339,8 +339,14 @@ impl<'a> Requests<'a> {
 
     fn sync(&self, request: &SyncRequest) -> Result<Done, Refusal> {
         let session = self.session(&request.session_id)?;
-        // The folder is shared: what there is to do is to see that it is still there.
-        session.staging().check().map_err(|error| {
+        // The folder is shared: what there is to do is to see that it is still there, and that all of it can be
+        // seen from the other side.
+        let staging = session.staging();
+        let done = staging.check().and_then(|()| match request.direction {
+            Direction::PushToGuest => Ok(()),
+            Direction::PullFromGuest => staging.flush(),
+        });
+        done.map_err(|error| {
             let why = if error.kind() == std::io::ErrorKind::NotFound {
                 "was removed".to_owned()
             } else {

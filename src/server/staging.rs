@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use rustix::io::Errno;
 
 use crate::sidecar::ErrorCode;
-use crate::sys::fs::{anchor_inside, open_dir, stat_fd};
+use crate::sys::fs::{anchor_inside, folder_inside, open_dir, stat_fd, sync_file_system};
+use crate::sys::mounts::is_of_another_machine;
 
 use super::refusal::Refusal;
 
@@ -141,6 +142,18 @@ impl Staging {
             0 => Err(io::ErrorKind::NotFound.into()),
             _ => Ok(()),
         }
+    }
+}
+
+impl Staging {
+    /// Has what tools wrote carried to where the other side sees it, where the folder is another
+    /// machine's: there the kernel here holds back what a local file system shows at once.
+    pub(super) fn flush(&self) -> io::Result<()> {
+        let folder = folder_inside(&self.fd, Path::new("."))?;
+        if is_of_another_machine(&folder)? {
+            sync_file_system(&folder)?;
+        }
+        Ok(())
     }
 }
 

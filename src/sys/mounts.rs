@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::io;
+use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStringExt as _;
 use std::path::{Path, PathBuf};
 
@@ -98,9 +99,27 @@ pub(crate) fn unfit_for_upper(path: &Path) -> io::Result<Option<&'static str>> {
     })
 }
 
+/// Whether what is written to a folder is held by another machine: a guest's host, a server.
+pub(crate) fn is_of_another_machine(folder: impl AsFd) -> io::Result<bool> {
+    #[allow(clippy::unnecessary_cast, reason = "the field's type differs between architectures")]
+    let magic = rustix::fs::fstatfs(folder)?.f_type as i64;
+    // FUSE (sshfs, virtiofs), NFS, 9p, CIFS, and what other virtual machines share by.
+    Ok(matches!(
+        magic & 0xffff_ffff,
+        0x6573_5546 | 0x6969 | 0x0102_1997 | 0xff53_4d42 | 0xfe53_4d42 | 0x517b | 0x786f_4256 | 0x7c7c_6673
+    ))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_folder_of_this_machine_is_told_from_none() {
+        let place = tempfile::tempdir().unwrap();
+        let folder = std::fs::File::open(place.path()).unwrap();
+        assert!(!is_of_another_machine(&folder).unwrap());
+    }
 
     #[test]
     fn lines_with_optional_fields_and_odd_names_are_read() {

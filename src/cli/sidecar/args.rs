@@ -33,6 +33,9 @@ pub(in crate::cli) struct Cli {
     /// Serve one client on standard input and output
     #[arg(long)]
     pub(super) serve_stdio: bool,
+    /// Say this on standard output before anything else: tells a client what is the server's, and what a login shell's
+    #[arg(long, value_name = "LINE", requires = "serve_stdio")]
+    pub(super) greeting: Option<String>,
     /// Folder that staging folders must lie beneath; may be repeated; the current folder where none is given
     #[arg(long, value_name = "DIR")]
     pub(super) root: Vec<PathBuf>,
@@ -45,7 +48,7 @@ pub(in crate::cli) struct Cli {
     /// Let every local user, and every web page that a browser here opens, run commands over TCP; loopback only
     #[arg(long)]
     pub(super) insecure_no_token: bool,
-    /// Give tools this variable of the server's, too; may be repeated
+    /// Give tools this variable of the server's, too, or with `*` all of them; may be repeated
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     pub(super) pass_env: Vec<String>,
     /// Timeout of an exec whose client gives none [default: DEVSHELL_VM_EXEC_TIMEOUT_MS, else none]

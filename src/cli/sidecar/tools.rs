@@ -7,6 +7,9 @@ use crate::plan::DEFAULT_PATH;
 /// What every program may expect.
 const CLEAN: [&str; 5] = ["PATH", "HOME", "USER", "LANG", "TERM"];
 
+/// Passes every variable on.
+const EVERY: &str = "*";
+
 /// The clean environment: a few names and those that are passed on. There is always a `PATH`.
 pub(super) fn environment(
     vars: impl Iterator<Item = (OsString, OsString)>,
@@ -14,7 +17,8 @@ pub(super) fn environment(
 ) -> Vec<(OsString, OsString)> {
     let mut env: Vec<(OsString, OsString)> = vars
         .filter(|(name, _)| {
-            CLEAN.iter().any(|clean| name == clean) || pass.iter().any(|passed| name == passed.as_str())
+            CLEAN.iter().any(|clean| name == clean)
+                || pass.iter().any(|passed| passed == EVERY || name == passed.as_str())
         })
         .collect();
     if !env.iter().any(|(name, _)| name == "PATH") {
@@ -34,5 +38,11 @@ mod tests {
         let env = environment(vars.into_iter(), &["CI".to_owned()]);
         let names: Vec<_> = env.iter().map(|(name, _)| name.to_str().unwrap()).collect();
         assert_eq!(names, ["HOME", "CI", "PATH"]);
+    }
+
+    #[test]
+    fn a_star_passes_everything() {
+        let vars = [("PATH", "/p"), ("OTHER", "1")].map(|(name, value)| (OsString::from(name), OsString::from(value)));
+        assert_eq!(environment(vars.clone().into_iter(), &["*".to_owned()]), vars);
     }
 }

@@ -15,8 +15,8 @@ use crate::process::Cancel;
 use crate::session::guest_tree::{GuestStat, GuestTree, path_of};
 use crate::sys::fs::{Kind, Time};
 
+use super::connect::quoted;
 use super::guest::Guest;
-use super::ready::quoted;
 
 /// How long a file may take on its way.
 const TRANSFER: Duration = Duration::from_secs(3600);

@@ -4,7 +4,8 @@ use std::io::{Read, Write};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crate::process::{Cancel, CaptureLimits, consult};
+use crate::event::Survivor;
+use crate::process::{Cancel, CaptureLimits, Peer, PeerPipes, ToolExit, consult};
 use crate::session::VmError;
 
 use super::limactl::Limactl;
@@ -25,14 +26,29 @@ pub(super) struct Guest {
 }
 
 impl Guest {
-    /// Connects to a guest that runs.
-    pub(super) fn connect(limactl: &Limactl, limit: Duration, cancel: &Cancel) -> Result<Self, LineError> {
-        let line = Line::open(limactl, &Patience { limit, cancel })?;
-        Ok(Self {
+    /// Reached by a line that has been greeted.
+    pub(super) fn new(limactl: &Limactl, line: Line) -> Self {
+        Self {
             limactl: limactl.clone(),
             line: Mutex::new(Some(line)),
             broken: Mutex::new(None),
-        })
+        }
+    }
+
+    /// Has the resident shell become the agent of this digest; gives where that lies.
+    pub(super) fn serve(&self, digest: &str, cancel: &Cancel) -> Result<String, VmError> {
+        self.with_line(|line| line.serve(digest, &Patience { limit: PROMPT, cancel }))
+    }
+
+    /// The connection, for whoever speaks with the agent that is at its other end.
+    pub(super) fn pipes(&self) -> Result<(Peer, PeerPipes), VmError> {
+        let line = self.line().take().ok_or_else(|| self.lost())?;
+        Ok(line.into_pipes())
+    }
+
+    /// Whether the resident shell is still there.
+    pub(super) fn is_open(&self) -> bool {
+        self.line().is_some()
     }
 
     fn line(&self) -> MutexGuard<'_, Option<Line>> {
@@ -129,13 +145,8 @@ impl Guest {
             )
         });
         if by_line.is_err() {
-            let argv = self.limactl.shell(&["sh", "-c", SWEEP, "sh", signal, mark]);
-            let limits = CaptureLimits {
-                timeout: SWEEP_PATIENCE,
-                bytes: 4096,
-            };
             // Where this fails, too, the guest is gone or will be told when the connection ends.
-            let _ = consult(&argv, limits, &cancel, &mut |_| {});
+            let _ = swept(&self.limactl, signal, mark);
         }
     }
 
@@ -143,4 +154,28 @@ impl Guest {
     pub(super) fn hang_up(&self) {
         *self.line() = None;
     }
+}
+
+/// Signals everything that bears a mark, over a connection of its own, and gives what KILL has
+/// met; none where the guest does not answer.
+pub(super) fn swept(limactl: &Limactl, signal: &str, mark: &str) -> Option<Vec<Survivor>> {
+    let argv = limactl.shell(&["sh", "-c", SWEEP, "sh", signal, mark]);
+    let limits = CaptureLimits {
+        timeout: SWEEP_PATIENCE,
+        bytes: 64 * 1024,
+    };
+    let said = consult(&argv, limits, &Cancel::new(), &mut |_| {}).ok()?;
+    (said.exit == ToolExit::Success).then(|| {
+        let text = String::from_utf8_lossy(&said.stdout).into_owned();
+        text.lines().filter_map(survivor).collect()
+    })
+}
+
+/// What a sweep says of one process.
+pub(super) fn survivor(line: &str) -> Option<Survivor> {
+    let (pid, argv) = line.strip_prefix("survivor ")?.split_once(' ')?;
+    Some(Survivor {
+        pid: pid.parse().ok()?,
+        argv: argv.trim_end().to_owned(),
+    })
 }

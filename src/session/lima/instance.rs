@@ -13,6 +13,12 @@ pub struct Instance {
     pub errors: Vec<String>,
     /// Where its logs lie.
     pub dir: PathBuf,
+    /// Its machine: `x86_64`, `aarch64`, ...
+    pub arch: String,
+    /// What ssh needs to know to get there; empty where it does not say.
+    pub ssh_config: String,
+    /// The shell that limactl uses there; empty where it is the user's own.
+    pub shell: String,
     /// `9p`, `reverse-sshfs`, `virtiofs`.
     pub mount_type: String,
     /// What of this host it shows.
@@ -28,6 +34,8 @@ pub struct Mount {
     pub point: PathBuf,
     /// Whether the guest may write to it.
     pub writable: bool,
+    /// Whether sshfs, where it is that, may keep what it has seen of a file.
+    pub cached: bool,
 }
 
 /// The instance of this name in what limactl has listed: one object a line.
@@ -48,6 +56,9 @@ impl From<&Value> for Instance {
             status: text(&object["status"]),
             errors: object["errors"].as_array().into_iter().flatten().map(text).collect(),
             dir: text(&object["dir"]).into(),
+            arch: text(&object["arch"]),
+            ssh_config: text(&object["sshConfigFile"]),
+            shell: text(&object["config"]["user"]["shell"]),
             mount_type: text(&object["config"]["mountType"]),
             mounts: mounts
                 .filter_map(|mount| {
@@ -58,6 +69,7 @@ impl From<&Value> for Instance {
                             .map_or_else(|| location.clone(), PathBuf::from),
                         location,
                         writable: mount["writable"].as_bool().unwrap_or(false),
+                        cached: mount["sshfs"]["cache"].as_bool().unwrap_or(true),
                     })
                 })
                 .collect(),
@@ -75,6 +87,14 @@ impl Instance {
             (point.join(rest) == guest).then_some(mount.writable)
         });
         seen.max()
+    }
+
+    /// Whether the guest may see files of this guest path as they were: reverse-sshfs keeps their
+    /// sizes for a while, and what has grown is cut off there.
+    #[must_use]
+    pub fn may_be_late(&self, guest: &Path, home: &Path) -> bool {
+        let shows = |mount: &&Mount| guest.starts_with(expanded(&mount.point, home));
+        self.mount_type == "reverse-sshfs" && self.mounts.iter().filter(shows).any(|mount| mount.cached)
     }
 
     /// What limactl holds against it, in words.
@@ -100,6 +120,8 @@ pub fn mount_expression(folder: &Path, guest: &str) -> String {
         "location": folder.to_string_lossy(),
         "mountPoint": guest,
         "writable": true,
+        // Where the instance mounts by reverse-sshfs.
+        "sshfs": {"cache": false},
     });
     format!(".mounts += [{mount}]")
 }
@@ -112,15 +134,29 @@ mod tests {
     fn an_instance_is_found_among_others_and_lines_that_are_none() {
         let listed = br#"time="x" level=warning
 {"name":"other","status":"Stopped"}
-{"name":"t","status":"Running","dir":"/l/t","config":{"mountType":"9p","mounts":[{"location":"/srv","mountPoint":"/w","writable":true},{"location":"~"}]}}
+{"name":"t","status":"Running","dir":"/l/t","arch":"x86_64","config":{"mountType":"9p","mounts":[{"location":"/srv","mountPoint":"/w","writable":true},{"location":"~"}]}}
 "#;
         let found = find(listed, "t").unwrap();
         assert_eq!((found.status.as_str(), found.mount_type.as_str()), ("Running", "9p"));
+        assert_eq!(found.arch, "x86_64");
         let shows = |folder: &str, guest: &str| found.shows(folder.as_ref(), guest.as_ref(), "/home/me".as_ref());
         assert_eq!(shows("/srv", "/w"), Some(true));
         assert_eq!(shows("/srv/a", "/w/a"), Some(true));
         assert_eq!(shows("/srv", "/workspace"), None);
         assert_eq!(shows("/home/me/x", "/home/me/x"), Some(false));
         assert_eq!(find(listed, "none"), None);
+    }
+
+    #[test]
+    fn only_an_sshfs_that_keeps_what_it_has_seen_is_late() {
+        let late = |mount_type: &str, sshfs: &str| {
+            let listed = format!(
+                r#"{{"name":"t","config":{{"mountType":"{mount_type}","mounts":[{{"location":"/srv","mountPoint":"/w"{sshfs}}}]}}}}"#
+            );
+            let found = find(listed.as_bytes(), "t").unwrap();
+            found.may_be_late("/w".as_ref(), "/".as_ref())
+        };
+        assert!(late("reverse-sshfs", "") && late("reverse-sshfs", r#","sshfs":{"cache":true}"#));
+        assert!(!late("reverse-sshfs", r#","sshfs":{"cache":false}"#) && !late("9p", ""));
     }
 }

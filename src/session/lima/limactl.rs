@@ -9,6 +9,7 @@ use serde_json::Value;
 use crate::process::{Cancel, CaptureLimits, Captured, ToolExit, consult};
 use crate::session::{Context, VmError};
 
+use super::connect::quoted;
 use super::hints;
 use super::instance::{self, Instance};
 
@@ -41,6 +42,21 @@ impl Limactl {
     /// A program in the guest, started in its root; its first word must not look like `A=b`.
     pub(super) fn shell(&self, arguments: &[&str]) -> Vec<OsString> {
         self.argv(&[&["shell", "--workdir", "/", &self.instance], arguments].concat())
+    }
+
+    /// As [`Self::shell`], by ssh alone, with the config that limactl writes for that.
+    pub(super) fn ssh(&self, config: &str, shell: &str, arguments: &[&str]) -> Vec<OsString> {
+        let quoted_words: Vec<String> = arguments.iter().map(|word| quoted(word)).collect();
+        let shell = match shell {
+            "" => "\"$SHELL\"".to_owned(),
+            shell => quoted(shell),
+        };
+        // What limactl has it do.
+        let words = quoted(&quoted_words.join(" "));
+        let script = format!("cd / || exit 1; exec {shell} -l -c {words}");
+        let host = format!("lima-{}", self.instance);
+        let ssh = ["ssh", "-F", config, "-T", "-o", "LogLevel=ERROR", &host, "--", &script];
+        ssh.map(OsString::from).to_vec()
     }
 
     fn consult(
@@ -231,6 +247,27 @@ time="x" level=fatal msg="must not run as the root user"
         assert_eq!(causes(plain), "must not run as the root user");
         assert_eq!(causes(b"sh: limactl: not found\n"), "sh: limactl: not found");
         assert_eq!(causes(b""), "");
+    }
+
+    #[test]
+    fn words_reach_the_guest_through_both_of_its_shells() {
+        let limactl = Limactl {
+            program: "limactl".into(),
+            instance: "t".to_owned(),
+        };
+        let argv = limactl.ssh(
+            "/l/t/ssh.config",
+            "",
+            &["printf", "<%s>", "it's", "$HOME *", "two\nlines"],
+        );
+        assert_eq!(argv[6..8], ["lima-t", "--"]);
+        let said = std::process::Command::new("sh")
+            .arg("-c")
+            .arg(&argv[8])
+            .env("SHELL", "/bin/sh")
+            .output()
+            .unwrap();
+        assert_eq!(String::from_utf8_lossy(&said.stdout), "<it's><$HOME *><two\nlines>");
     }
 
     #[test]

@@ -1,9 +1,9 @@
 //! The connection to the resident shell of a session in the guest.
 
+use std::ffi::OsString;
 use std::fmt::Write as _;
-use std::io::{self, BufRead as _, BufReader, Read, Write};
+use std::io::{self, Read, Write};
 use std::os::fd::{AsFd as _, OwnedFd};
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;
@@ -13,6 +13,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use crate::process::{Cancel, Peer, PeerPipes};
 
 use super::limactl::Limactl;
+use super::shortcut::Shortcut;
 
 const LINE: &str = include_str!("line.sh");
 /// What ends what belongs to a tool.
@@ -20,8 +21,6 @@ pub(super) const SWEEP: &str = include_str!("sweep.sh");
 
 /// Between two looks at the caller's wish to stop.
 const LOOK: Duration = Duration::from_millis(100);
-/// How many lines of an answer may wait.
-const WAITING: usize = 256;
 /// What goes into the pipe at once.
 const PIECE: usize = 32 * 1024;
 
@@ -49,10 +48,26 @@ pub(super) struct Answer {
 /// A connection to the guest that lasts as long as a session.
 #[derive(Debug)]
 pub(super) struct Line {
+    // Closed before the peer is waited for: the shell there ends with its input.
+    to: OwnedFd,
+    from: OwnedFd,
     peer: Peer,
-    /// Closed before the peer is waited for.
-    to: Option<OwnedFd>,
-    lines: Receiver<Vec<u8>>,
+    /// What has come, read up to `taken`.
+    held: Vec<u8>,
+    taken: usize,
+    /// What the shell says first.
+    word: String,
+}
+
+/// What the shell does at once, instead of waiting to be told.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct AtOnce {
+    /// Becomes the agent of this digest where the guest has it already.
+    pub(super) agent: Option<String>,
+    /// Only where there is a C compiler, too.
+    pub(super) needs_cc: bool,
+    /// The folder that the agent serves.
+    pub(super) root: String,
 }
 
 /// How long something may take, and who may call it off.
@@ -62,35 +77,76 @@ pub(super) struct Patience<'a> {
 }
 
 impl Line {
-    /// Connects.
-    pub(super) fn open(limactl: &Limactl, patience: &Patience) -> Result<Self, LineError> {
+    /// Begins to connect.
+    pub(super) fn start(limactl: &Limactl, at_once: &AtOnce) -> io::Result<Self> {
         let (a, b) = (random(), random());
-        let argv = limactl.shell(&["sh", "-c", LINE, "sh", &a, &b, SWEEP]);
-        let (peer, PeerPipes { to, from }) = Peer::start(&argv, Box::new(|_| {})).map_err(LineError::Here)?;
-        rustix::io::ioctl_fionbio(&to, true).map_err(|error| LineError::Here(error.into()))?;
-        let (sender, lines) = mpsc::sync_channel(WAITING);
-        std::thread::Builder::new()
-            .name("devshell-lima".to_owned())
-            .spawn(move || {
-                let mut from = BufReader::new(std::fs::File::from(from));
-                let mut line = Vec::new();
-                while from.read_until(b'\n', &mut line).is_ok_and(|length| length > 0) {
-                    if sender.send(std::mem::take(&mut line)).is_err() {
-                        break;
-                    }
-                }
-            })
-            .map_err(LineError::Here)?;
-        let mut open = Self {
-            peer,
-            to: Some(to),
-            lines,
+        let agent = at_once.agent.as_deref().unwrap_or_default();
+        let needs = if at_once.needs_cc { "cc" } else { "" };
+        Self::of(
+            &limactl.shell(&["sh", "-c", LINE, "sh", &a, &b, SWEEP, agent, &at_once.root, needs]),
+            a + &b,
+        )
+    }
+
+    /// Begins to connect to the agent itself.
+    pub(super) fn to_agent(limactl: &Limactl, shortcut: &Shortcut, root: &str) -> io::Result<Self> {
+        let (word, program) = (random(), shortcut.program.as_str());
+        let greeting = format!("{word} agent {program}");
+        let serve = [
+            program,
+            "--serve-stdio",
+            "--root",
+            root,
+            "--pass-env",
+            "*",
+            "--greeting",
+            &greeting,
+        ];
+        let argv = match shortcut.ssh_config.as_str() {
+            "" => limactl.shell(&serve),
+            config => limactl.ssh(config, &shortcut.shell, &serve),
         };
+        Self::of(&argv, word)
+    }
+
+    fn of(argv: &[OsString], word: String) -> io::Result<Self> {
+        let (peer, PeerPipes { to, from }) = Peer::start(argv, Box::new(|_| {}))?;
+        rustix::io::ioctl_fionbio(&to, true)?;
+        Ok(Self {
+            to,
+            from,
+            peer,
+            held: Vec::new(),
+            taken: 0,
+            word,
+        })
+    }
+
+    /// Waits until the guest answers; gives where the agent lies that does, where it is that.
+    pub(super) fn greeted(&mut self, patience: &Patience) -> Result<Option<String>, LineError> {
         let until = Instant::now() + patience.limit;
-        let greeting = format!("{a}{b}\n");
-        // A login shell may say something of its own before.
-        while !open.next(until, patience)?.ends_with(greeting.as_bytes()) {}
-        Ok(open)
+        loop {
+            // A login shell may say something of its own before.
+            let line = String::from_utf8_lossy(&self.next(until, patience)?).into_owned();
+            let Some((_, behind)) = line.trim_end_matches('\n').split_once(&self.word) else {
+                continue;
+            };
+            return Ok(behind.strip_prefix(" agent ").map(str::to_owned));
+        }
+    }
+
+    /// Has the shell become the agent of this digest, which is in the guest; gives where it lies.
+    pub(super) fn serve(&mut self, digest: &str, patience: &Patience) -> Result<String, LineError> {
+        let until = Instant::now() + patience.limit;
+        self.send(format!("serve {digest}\n").as_bytes(), until, patience)?;
+        let program = self.greeted(patience)?;
+        program.ok_or_else(|| LineError::Lost("it does not become the agent".to_owned()))
+    }
+
+    /// The connection for whoever speaks with the agent.
+    pub(super) fn into_pipes(self) -> (Peer, PeerPipes) {
+        let (to, from) = (self.to, self.from);
+        (self.peer, PeerPipes { to, from })
     }
 
     /// Names what has to end when this connection does.
@@ -160,18 +216,11 @@ impl Line {
 
     fn send(&mut self, mut bytes: &[u8], until: Instant, patience: &Patience) -> Result<(), LineError> {
         while !bytes.is_empty() {
-            let Some(to) = &self.to else {
-                return Err(self.lost());
-            };
-            match rustix::io::write(to, bytes) {
+            match rustix::io::write(&self.to, bytes) {
                 Ok(length) => bytes = bytes.get(length..).unwrap_or_default(),
                 Err(rustix::io::Errno::INTR) => {}
                 Err(rustix::io::Errno::AGAIN) => {
-                    let look = Timespec {
-                        tv_sec: 0,
-                        tv_nsec: i64::from(LOOK.subsec_nanos()),
-                    };
-                    let _ = poll(&mut [PollFd::from_borrowed_fd(to.as_fd(), PollFlags::OUT)], Some(&look));
+                    look(&self.to, PollFlags::OUT);
                     check(until, patience)?;
                 }
                 Err(_) => return Err(self.lost()),
@@ -180,12 +229,30 @@ impl Line {
         Ok(())
     }
 
+    /// The next line, with its end.
     fn next(&mut self, until: Instant, patience: &Patience) -> Result<Vec<u8>, LineError> {
+        let mut seen = self.taken;
         loop {
-            match self.lines.recv_timeout(LOOK) {
-                Ok(line) => return Ok(line),
-                Err(RecvTimeoutError::Timeout) => check(until, patience)?,
-                Err(RecvTimeoutError::Disconnected) => return Err(self.lost()),
+            let new = self.held.get(seen..).unwrap_or_default();
+            if let Some(end) = memchr::memchr(b'\n', new) {
+                let end = seen + end + 1;
+                let line = self.held.get(self.taken..end).unwrap_or_default().to_vec();
+                self.taken = end;
+                return Ok(line);
+            }
+            self.held.drain(..self.taken);
+            self.taken = 0;
+            seen = self.held.len();
+            while !look(&self.from, PollFlags::IN) {
+                check(until, patience)?;
+            }
+            self.held.resize(seen + PIECE, 0);
+            let read = rustix::io::retry_on_intr(|| {
+                rustix::io::read(&self.from, self.held.get_mut(seen..).unwrap_or_default())
+            });
+            self.held.truncate(seen + read.unwrap_or(0));
+            if self.held.len() == seen {
+                return Err(self.lost());
             }
         }
     }
@@ -197,11 +264,13 @@ impl Line {
     }
 }
 
-impl Drop for Line {
-    fn drop(&mut self) {
-        // The shell there ends with its input; only then is it waited for.
-        self.to = None;
-    }
+/// Waits a moment for a pipe; says whether it is ready, or broken.
+fn look(pipe: &OwnedFd, wanted: PollFlags) -> bool {
+    let look = Timespec {
+        tv_sec: 0,
+        tv_nsec: i64::from(LOOK.subsec_nanos()),
+    };
+    poll(&mut [PollFd::from_borrowed_fd(pipe.as_fd(), wanted)], Some(&look)).is_ok_and(|ready| ready > 0)
 }
 
 fn check(until: Instant, patience: &Patience) -> Result<(), LineError> {

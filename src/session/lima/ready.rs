@@ -6,30 +6,23 @@ use std::time::Duration;
 use crate::process::Cancel;
 use crate::session::{Context, VmError};
 
-use super::guest::Guest;
+use super::agent::AgentChoice;
+use super::connect::{Bringing, Up, by_shortcut};
 use super::instance::{Instance, mount_expression};
 use super::lease::turn;
 use super::limactl::{Limactl, logs};
-use super::line::{LineError, random};
+use super::line::{AtOnce, Line};
 use super::settings::LimaSettings;
 
-/// How long the first connection may take; the guest has answered limactl before.
-const CONNECT: Duration = Duration::from_secs(120);
 /// How long the stop of a start that was called off may take.
 const AFTER: Duration = Duration::from_secs(60);
-
-/// An instance that runs and shows the workspace.
-pub(super) struct Up {
-    pub(super) guest: Guest,
-    /// How its mounts are made.
-    pub(super) mount_type: String,
-}
 
 /// Finds or makes the instance, starts it, and proves that the mount works. `started` says at any
 /// time whether this call has started it.
 pub(super) fn bring_up(
     settings: &LimaSettings,
     limactl: &Limactl,
+    choice: &AgentChoice,
     started: &mut bool,
     cx: &mut Context,
 ) -> Result<Up, VmError> {
@@ -37,12 +30,38 @@ pub(super) fn bring_up(
     let _turn = turn(&settings.leases, &limactl.instance, &cancel)
         .map_err(|error| VmError::Lima(format!("`{}` cannot be used: {error}", settings.leases.display())))?
         .ok_or(VmError::Interrupted)?;
+    // Whether there is a compiler is for the long way to find out.
+    if let Some(program) = choice.program().filter(|_| !settings.lima.auto_build_essential)
+        && let Some(up) = by_shortcut(settings, limactl, program, &cancel)?
+    {
+        return Ok(up);
+    }
+    let at_once = AtOnce {
+        agent: choice.program().map(|program| program.digest.clone()),
+        needs_cc: settings.lima.auto_build_essential,
+        root: settings.lima.guest.guest_workspace.clone(),
+    };
+    // Asking and connecting take as long as each other, and mostly the instance runs.
+    let mut early = Line::start(limactl, &at_once).ok();
     let mut found = match limactl.find(&cancel)? {
         Some(found) => found,
         None => create(settings, limactl, cx)?,
     };
     // Before anything is started: no start mends a mount that is not there.
     check_mount(settings, limactl, &found)?;
+    let home = settings.lima.home.clone().unwrap_or_default();
+    if found.may_be_late(Path::new(&settings.lima.guest.guest_workspace), &home) {
+        cx.emitter.warn(format!(
+            "the Lima instance `{0}` mounts by reverse-sshfs with a cache: the guest may see files that this run or \
+             the user has just changed as they were, or cut off. Set `sshfs: {{cache: false}}` for the mount (`{1} edit \
+             {0}`), or mountType `9p`",
+            limactl.instance,
+            limactl.program.display()
+        ));
+    }
+    if found.status != "Running" {
+        early = None;
+    }
     if found.status == "Broken" {
         cx.emitter.warn(format!(
             "the Lima instance `{}` is broken ({}): it is stopped by force and started anew",
@@ -66,13 +85,13 @@ pub(super) fn bring_up(
             logs(&found.dir)
         )));
     }
-    let limit = cancel.remaining().map_or(CONNECT, |left| left.min(CONNECT));
-    let guest = Guest::connect(limactl, limit, &cancel).map_err(|error| unreachable(limactl, &found, error))?;
-    prove(settings, &guest, &cancel)?;
-    Ok(Up {
-        guest,
-        mount_type: found.mount_type,
-    })
+    let bringing = Bringing {
+        settings,
+        limactl,
+        found: &found,
+        at_once,
+    };
+    bringing.connect(choice, early, cx)
 }
 
 fn again(limactl: &Limactl, cancel: &Cancel) -> Result<Instance, VmError> {
@@ -138,22 +157,6 @@ fn start(limactl: &Limactl, found: &Instance, cx: &mut Context) -> Result<(), Vm
     }
 }
 
-fn unreachable(limactl: &Limactl, found: &Instance, error: LineError) -> VmError {
-    let why = match error {
-        LineError::Cancelled => return VmError::Interrupted,
-        LineError::Lost(why) => why,
-        LineError::Late(limit) => format!("no answer within {} s", limit.as_secs()),
-        LineError::Here(error) => error.to_string(),
-    };
-    VmError::Lima(format!(
-        "the Lima instance `{0}` runs and cannot be reached: {why}. Does its sshd live? `{1} shell {0}` shows the \
-         same, `{1} stop --force {0}` and a new run start it anew; {2}",
-        limactl.instance,
-        limactl.program.display(),
-        logs(&found.dir)
-    ))
-}
-
 /// The mount as the instance was configured, whatever lies there now.
 fn check_mount(settings: &LimaSettings, limactl: &Limactl, found: &Instance) -> Result<(), VmError> {
     let guest = &settings.lima.guest.guest_workspace;
@@ -173,45 +176,6 @@ fn check_mount(settings: &LimaSettings, limactl: &Limactl, found: &Instance) -> 
         limactl.program.display(),
         found.dir.join("lima.yaml").display(),
     ).replace("does read-only show", "shows only for reading")))
-}
-
-/// A file from here is seen there, and one from there is seen here.
-fn prove(settings: &LimaSettings, guest: &Guest, cancel: &Cancel) -> Result<(), VmError> {
-    let (there, here, word) = (format!(".proof-{}", random()), format!(".proof-{}", random()), random());
-    let failed = |why: String| {
-        VmError::Lima(format!(
-            "the mount of `{}` at `{}` in the Lima instance `{}` does not work: {why}. `{} shell {} mount` shows what \
-             is mounted there",
-            settings.parent.display(),
-            settings.lima.guest.guest_workspace,
-            guest.limactl.instance,
-            guest.limactl.program.display(),
-            guest.limactl.instance
-        ))
-    };
-    let (of_host, of_guest) = (settings.parent.join(&there), settings.parent.join(&here));
-    std::fs::write(&of_host, &word).map_err(|error| failed(format!("`{}`: {error}", of_host.display())))?;
-    let at = quoted(&settings.lima.guest.guest_workspace);
-    let asked = guest.ask(
-        &format!("cat {at}/{there} && printf %s {word} >{at}/{here} && chmod 666 {at}/{here}"),
-        cancel,
-    );
-    let seen = std::fs::read_to_string(&of_guest);
-    let _ = std::fs::remove_file(&of_host);
-    let _ = std::fs::remove_file(&of_guest);
-    let (answer, said) = asked?;
-    if answer.code != Some(0) {
-        return Err(failed(answer.stderr));
-    }
-    if said != word || seen.as_ref().ok() != Some(&word) {
-        return Err(failed("what one side writes, the other does not see".to_owned()));
-    }
-    Ok(())
-}
-
-/// As one word of a shell.
-pub(super) fn quoted(text: &str) -> String {
-    format!("'{}'", text.replace('\'', "'\\''"))
 }
 
 #[cfg(test)]

@@ -1,32 +1,27 @@
 //! The Lima backend as the runner uses it.
 
-use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 use std::time::{Duration, Instant};
 
 use crate::guest_fs::{GuestFsOps, logical_path_to_guest};
-use crate::plan::{Require, VmConfig, WorkspaceMode};
+use crate::plan::{VmConfig, WorkspaceMode};
 use crate::process::{Cancel, Message, Running, ToolCommand};
-use crate::session::guest_tree::{GuestTree as _, Outputs, put_inputs};
+use crate::session::guest_tree::{Outputs, put_inputs};
 use crate::session::staged_tree::StagedTree;
 use crate::session::{Context, Readiness, Session, VmError};
 use crate::sys::fs::make_private_dirs;
 use crate::vfs::{Vfs, VfsPath};
 use crate::workspace::{Baseline, SyncError};
 
-use super::files::GuestFiles;
-use super::guest::Guest;
+use super::agent::AgentChoice;
 use super::hints;
 use super::lease::{Lease, turn};
 use super::limactl::Limactl;
 use super::line::random;
-use super::ready::{bring_up, quoted};
+use super::ready::bring_up;
 use super::settings::LimaSettings;
+use super::way::{Files, Way};
 
-/// How long the guest may take to write out what it holds back.
-const FLUSH: Duration = Duration::from_secs(300);
-/// How long the installation of a compiler may take.
-const INSTALL: Duration = Duration::from_secs(1800);
 /// How long a look at a lost instance may take.
 const POST_MORTEM: Duration = Duration::from_secs(10);
 
@@ -36,7 +31,7 @@ pub struct GammaSession {
     limactl: Limactl,
     /// What everything that the tools start bears.
     mark: String,
-    guest: Option<Arc<Guest>>,
+    way: Option<Way>,
     lease: Option<Lease>,
     started: bool,
     /// The workspace as a path of the Vfs.
@@ -45,7 +40,7 @@ pub struct GammaSession {
     /// In guest mode.
     outputs: Option<Box<Outputs>>,
     /// Handed out to callers of the library.
-    files: Option<GuestFiles>,
+    files: Option<Box<dyn Files>>,
 }
 
 impl GammaSession {
@@ -60,7 +55,7 @@ impl GammaSession {
             settings,
             limactl,
             mark: random(),
-            guest: None,
+            way: None,
             lease: None,
             started: false,
             workspace: None,
@@ -96,7 +91,7 @@ impl GammaSession {
         }
         let mount = self.settings.mount();
         self.files = self.files();
-        let files = self.files.as_mut()?;
+        let files: &mut dyn GuestFsOps = self.files.as_deref_mut()?;
         Some((files, mount))
     }
 
@@ -142,56 +137,17 @@ impl GammaSession {
         ])
     }
 
-    fn guest(&self) -> Result<&Arc<Guest>, VmError> {
-        self.guest.as_ref().ok_or_else(VmError::not_ready)
+    fn way(&self) -> Result<&Way, VmError> {
+        self.way.as_ref().ok_or_else(VmError::not_ready)
     }
 
-    fn files(&self) -> Option<GuestFiles> {
-        let guest = self.guest.as_ref()?;
-        Some(GuestFiles::new(Arc::clone(guest), self.settings.mount()))
+    fn files(&self) -> Option<Box<dyn Files>> {
+        Some(self.way.as_ref()?.files(&self.settings.mount()))
     }
 
     /// Has the guest write out what it holds back, so that this side sees it.
     fn flush(&self, cancel: &Cancel) -> Result<(), VmError> {
-        let at = quoted(&self.settings.mount());
-        let script = format!("sync -f {at} 2>/dev/null || sync");
-        let answer = self.guest()?.run(&script, None, &mut std::io::sink(), FLUSH, cancel)?;
-        if answer.code == Some(0) {
-            return Ok(());
-        }
-        Err(VmError::Sync(SyncError::Io {
-            action: "have the guest write out",
-            path: self.settings.mount().into(),
-            source: std::io::Error::other(answer.stderr),
-        }))
-    }
-
-    /// Installs a C toolchain where there is none and the config asks for it.
-    fn build_essential(&self, cx: &mut Context) -> Result<(), VmError> {
-        if !self.settings.lima.auto_build_essential {
-            return Ok(());
-        }
-        let guest = self.guest()?;
-        if guest.ask("command -v cc >/dev/null", cx.cancel)?.0.code == Some(0) {
-            return Ok(());
-        }
-        cx.emitter.warn(format!(
-            "the Lima instance `{}` has no C compiler: build-essential is installed in it",
-            self.limactl.instance
-        ));
-        let script = "{ if command -v apt-get >/dev/null; then export DEBIAN_FRONTEND=noninteractive; sudo -n -E apt-get \
-                      update -q && sudo -n -E apt-get install -y -q build-essential; elif command -v dnf >/dev/null; \
-                      then sudo -n dnf install -y gcc gcc-c++ make; elif command -v apk >/dev/null; then sudo -n apk \
-                      add build-base; else echo 'no package manager that is known' >&2; false; fi; } </dev/null >/dev/null";
-        let answer = guest.run(script, None, &mut std::io::sink(), INSTALL, cx.cancel)?;
-        if answer.code == Some(0) {
-            return Ok(());
-        }
-        Err(VmError::Lima(format!(
-            "a C compiler cannot be installed in the Lima instance `{}` (vm.lima.auto_build_essential): {}",
-            self.limactl.instance,
-            answer.stderr.lines().last().unwrap_or_default()
-        )))
+        self.way()?.flush(&self.settings.mount(), cancel)
     }
 
     fn put_in(&mut self, vfs: &Vfs, cx: &mut Context) -> Result<(), VmError> {
@@ -199,7 +155,7 @@ impl GammaSession {
         let (guest, here) = (&self.settings.lima.guest, &self.settings.folder);
         self.outputs = Some(Box::new(Outputs::note(&guest.outputs, here, vfs, cx)?));
         let mut files = self.files().ok_or_else(VmError::not_ready)?;
-        put_inputs(&guest.inputs, here, &mut files, folder.as_ref(), vfs, cx)
+        put_inputs(&guest.inputs, here, &mut *files, folder.as_ref(), vfs, cx)
     }
 
     fn guest_path(&self, path: &VfsPath) -> Result<String, VmError> {
@@ -232,23 +188,8 @@ fn made(path: std::path::PathBuf) -> Result<(), VmError> {
 impl Session for GammaSession {
     fn ensure_ready(&mut self, vfs: &Vfs, _: &VfsPath, cx: &mut Context) -> Result<Readiness, VmError> {
         self.settings.key_to(vfs);
-        if let Some(agent) = &self.settings.lima.agent {
-            return Err(VmError::BackendNotImplemented(format!(
-                "vm.lima.agent names `{}`, and a resident agent is not available in this version; nothing was run. \
-                 vm.lima.agent = \"auto\" or \"off\" runs tools by plain `limactl shell`",
-                agent.display()
-            )));
-        }
-        if self.settings.lima.guest.require > Require::None {
-            return Err(VmError::Sandbox {
-                message: format!(
-                    "sandbox.require is `{}`, and a Lima guest without the agent reaches `none`: what a tool starts is \
-                     found and ended by its environment and its parents, and not held by the kernel",
-                    self.settings.lima.guest.require.word()
-                ),
-                source: None,
-            });
-        }
+        let choice = AgentChoice::of_plan(&self.settings.lima.agent)
+            .map_err(|why| VmError::Lima(format!("vm.lima.agent: {why}")))?;
         // Where only this session's own limit holds, it is the caller's as well.
         let own = self
             .settings
@@ -268,11 +209,14 @@ impl Session for GammaSession {
             Lease::take(&self.settings.leases, &self.limactl.instance)
                 .map_err(|error| VmError::Lima(format!("`{}`: {error}", self.settings.leases.display())))?,
         );
-        let up = bring_up(&self.settings, &self.limactl, &mut self.started, &mut cx)?;
+        let up = bring_up(&self.settings, &self.limactl, &choice, &mut self.started, &mut cx)?;
         self.workspace = Some(vfs.workspace());
-        self.guest = Some(Arc::new(up.guest));
-        self.build_essential(&mut cx)?;
-        self.guest()?.mark(&self.mark)?;
+        let (isolation, less) = up.way.isolation();
+        let less = less.map(str::to_owned);
+        let way = self.way.insert(up.way);
+        way.mark(&self.mark)?;
+        self.settings
+            .is_enough(isolation, up.no_agent.as_deref().or(less.as_deref()))?;
         match self.settings.mode {
             WorkspaceMode::Sync => {
                 let rules = self.settings.rules()?;
@@ -281,10 +225,15 @@ impl Session for GammaSession {
             }
             WorkspaceMode::Guest => self.put_in(vfs, &mut cx)?,
         }
+        let mounted = format!("mounted by {}", up.mount_type);
+        let why = match up.no_agent {
+            Some(no_agent) => Some(format!("without the agent: {no_agent}")),
+            None => less,
+        };
         Ok(Readiness {
             strategy: None,
-            isolation: Require::None,
-            why: Some(format!("mounted by {}", up.mount_type)),
+            isolation,
+            why: Some(std::iter::once(mounted).chain(why).collect::<Vec<_>>().join("; ")),
         })
     }
 
@@ -295,7 +244,17 @@ impl Session for GammaSession {
         messages: SyncSender<Message>,
     ) -> Result<Box<dyn Running>, VmError> {
         let folder = self.guest_path(&command.cwd)?;
-        super::tool::start(self.guest()?, &self.mark, &folder, command, messages)
+        if command.terminal.is_some_and(|terminal| terminal.interactive) {
+            if let Some(why) = self.way()?.broken() {
+                return Err(VmError::Lost {
+                    message: format!("the Lima guest `{}` was lost: {why}", self.limactl.instance),
+                    source: None,
+                });
+            }
+            let caller = &self.settings.lima.caller;
+            return super::terminal::start(&self.limactl, caller, &self.mark, &folder, command, messages);
+        }
+        self.way()?.start(&self.mark, &folder, command, messages)
     }
 
     fn exists(&self, path: &VfsPath) -> bool {
@@ -314,7 +273,7 @@ impl Session for GammaSession {
     }
 
     fn loss(&self) -> Option<VmError> {
-        let why = self.guest.as_ref()?.broken()?;
+        let why = self.way.as_ref()?.broken()?;
         let fate = self.fate().map(|fate| format!("; {fate}")).unwrap_or_default();
         Some(VmError::Lost {
             message: format!("the Lima guest `{}` was lost: {why}{fate}", self.limactl.instance),
@@ -349,10 +308,10 @@ impl Session for GammaSession {
             let (Some(mut files), Some(outputs)) = (self.files(), self.outputs.as_mut()) else {
                 return Err(VmError::not_ready());
             };
-            return outputs.collect(&mut files, folder.as_ref(), vfs, cx);
+            return outputs.collect(&mut *files, folder.as_ref(), vfs, cx);
         }
         // Where the guest was lost the folder is there all the same, and what it holds is worth keeping.
-        let lost = self.guest.as_ref().is_none_or(|guest| guest.broken().is_some());
+        let lost = self.way.as_ref().is_none_or(|way| way.broken().is_some());
         if !lost {
             self.flush(cx.cancel)?;
         }
@@ -366,8 +325,8 @@ impl Session for GammaSession {
         self.staged = None;
         self.outputs = None;
         self.files = None;
-        if let Some(guest) = self.guest.take() {
-            guest.hang_up();
+        if let Some(way) = self.way.take() {
+            way.hang_up();
         }
         let lease = self.lease.take();
         if !self.settings.lima.stop_on_exit || !self.started {

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::plan::{GuestPlan, LimaPlan, Plan, Require, VmConfig, WorkspaceMode, workspace_key};
+use crate::plan::{AgentPlan, GuestPlan, LimaPlan, Plan, Require, VmConfig, WorkspaceMode, workspace_key};
 use crate::session::{StagingPlace, VmError};
 use crate::vfs::Vfs;
 use crate::workspace::Rules;
@@ -76,8 +76,10 @@ impl LimaSettings {
                 stop_on_exit: config.stop_on_exit,
                 auto_build_essential: config.auto_build_essential,
                 hints: config.lima_hints,
-                agent: config.lima_agent_program(),
+                agent: config.lima_agent.clone().into(),
                 home: None,
+                // No tool of the library's callers has a terminal.
+                caller: Vec::new(),
                 guest: GuestPlan {
                     guest_workspace: config.guest_workspace.clone(),
                     inputs: Vec::new(),
@@ -125,6 +127,34 @@ impl LimaSettings {
             folder: self.folder.clone(),
             tree: self.tree(),
         }
+    }
+
+    /// That the isolation that was asked for is reached; `why` is why it is not more.
+    pub(super) fn is_enough(&self, reached: Require, why: Option<&str>) -> Result<(), VmError> {
+        let asked = self.lima.guest.require;
+        if reached >= asked {
+            return Ok(());
+        }
+        let why = match (reached, &self.lima.agent) {
+            (Require::None, AgentPlan::Off) => {
+                ": without the agent what a tool starts is found and ended by its environment and its parents, and not \
+                 held by the kernel; vm.lima.agent = \"auto\" brings `processes`"
+                    .to_owned()
+            }
+            (Require::None, _) => format!(
+                ": {}; vm.lima.agent may name a devshell-vm for the guest",
+                why.unwrap_or("its kernel does not let the agent contain what a tool starts")
+            ),
+            _ => ": a guest has no private view besides its own tree".to_owned(),
+        };
+        Err(VmError::Sandbox {
+            message: format!(
+                "sandbox.require is `{}`, and the Lima guest reaches `{}`{why}",
+                asked.word(),
+                reached.word()
+            ),
+            source: None,
+        })
     }
 
     pub(super) fn rules(&self) -> Result<Rules, VmError> {

@@ -6,11 +6,11 @@ use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
 use std::time::{Duration, Instant};
 
-use crate::event::{Stream, Survivor};
+use crate::event::Stream;
 use crate::process::{Client, Message, Running, Stdin, ToolCommand, ToolEnd, ToolExit};
 use crate::session::VmError;
 
-use super::guest::Guest;
+use super::guest::{Guest, survivor};
 use super::hints;
 use super::line::{SWEEP, random};
 use super::stream::Marked;
@@ -25,7 +25,8 @@ const LAST_BREATH: Duration = Duration::from_secs(2);
 /// What the client, ssh and the login shell there carry in one command line; the kernel's limit
 /// for one argument is 128 KiB.
 const MOST: usize = 100 * 1024;
-const MARK: &str = "DEVSHELL_TOOL_MARK";
+/// The variable that everything bears which a tool starts.
+pub(super) const MARK: &str = "DEVSHELL_TOOL_MARK";
 
 /// A tool that runs in the guest. Dropped, the connection to it is ended.
 pub(super) struct GuestTool {
@@ -142,10 +143,10 @@ impl GuestTool {
 }
 
 /// A tool of which only the end is known.
-struct NeverStarted;
+pub(super) struct NeverStarted;
 
 impl NeverStarted {
-    fn of(exit: ToolExit, messages: &SyncSender<Message>) -> Self {
+    pub(super) fn of(exit: ToolExit, messages: &SyncSender<Message>) -> Self {
         for message in [
             Message::Closed(Stream::Stdout),
             Message::Closed(Stream::Stderr),
@@ -297,12 +298,4 @@ impl Relay {
             hints::no_program(&program, instance)
         )
     }
-}
-
-fn survivor(line: &str) -> Option<Survivor> {
-    let (pid, argv) = line.strip_prefix("survivor ")?.split_once(' ')?;
-    Some(Survivor {
-        pid: pid.parse().ok()?,
-        argv: argv.trim_end().to_owned(),
-    })
 }

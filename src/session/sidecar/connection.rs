@@ -6,11 +6,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::event::Stream;
 use crate::plan::SidecarAddress;
-use crate::process::{Cancel, Message, OnStderr, Peer};
+use crate::process::{Cancel, Message, OnStderr, Peer, PeerPipes};
 use crate::session::VmError;
 use crate::sidecar::HandshakeOk;
 
-use super::greeting::shake_hands;
+use super::greeting::{Pace, shake_hands};
 use super::link::Link;
 use super::transport::Transport;
 
@@ -36,7 +36,19 @@ impl Connection {
     ) -> Result<Self, VmError> {
         let spill = Spill::default();
         let transport = Transport::open(address, spilling(&spill))?;
-        Self::agreed(transport, spill, address, token_file, cancel)
+        Self::agreed(transport, spill, address, token_file, &Pace::default(), cancel)
+    }
+
+    /// Shakes hands over the standard streams of a program; `name` is what it is called.
+    pub(in crate::session) fn with_peer(
+        peer: Peer,
+        pipes: PeerPipes,
+        name: &SidecarAddress,
+        pace: &Pace,
+        cancel: &Cancel,
+    ) -> Result<Self, VmError> {
+        let transport = Transport::of_peer(peer, pipes);
+        Self::agreed(transport, Spill::default(), name, None, pace, cancel)
     }
 
     /// Over a socket that is connected already.
@@ -50,7 +62,7 @@ impl Connection {
             message: "cannot use the socket".to_owned(),
             source: Some(source),
         })?;
-        Self::agreed(transport, Spill::default(), address, None, cancel)
+        Self::agreed(transport, Spill::default(), address, None, &Pace::default(), cancel)
     }
 
     fn agreed(
@@ -58,6 +70,7 @@ impl Connection {
         spill: Spill,
         address: &SidecarAddress,
         token_file: Option<&Path>,
+        pace: &Pace,
         cancel: &Cancel,
     ) -> Result<Self, VmError> {
         let mut peer = transport.peer;
@@ -65,7 +78,7 @@ impl Connection {
             message: "cannot start a thread".to_owned(),
             source: Some(source),
         })?;
-        let answer = shake_hands(&link, address, token_file, cancel);
+        let answer = shake_hands(&link, address, token_file, pace, cancel);
         let answer = answer.map_err(|error| with_last_words(error, &mut peer))?;
         Ok(Self {
             link,
@@ -78,6 +91,11 @@ impl Connection {
     /// Hands what the program behind it says on its stderr on as a tool's, or nowhere.
     pub(in crate::session) fn spill(&self, to: Option<SyncSender<Message>>) {
         *self.spill.lock().unwrap_or_else(PoisonError::into_inner) = to;
+    }
+
+    /// How the program that is spoken with ended, where it has.
+    pub(in crate::session) fn last_words(&mut self) -> Option<String> {
+        self.peer.as_mut().and_then(Peer::end_in_words)
     }
 
     /// What the program that is spoken with said before it ended explains more than a closed pipe.

@@ -21,6 +21,9 @@ const UNTIL_KILLED_MS: u64 = 86_400_000;
 /// What of the caller's stdin goes into one message.
 const PIECE: usize = 32 * 1024;
 
+/// Words of a backend's own for an end.
+pub(in crate::session) type Tell = Box<dyn Fn(ToolEnd) -> ToolEnd + Send>;
+
 /// What became of the caller's stdin at the other end.
 #[derive(Default)]
 struct Input {
@@ -53,10 +56,23 @@ pub(in crate::session) fn start(
     command: &ToolCommand,
     messages: SyncSender<Message>,
 ) -> Result<RemoteTool, Broken> {
+    start_telling(link, session_id, guest_cwd, command, messages, Box::new(|end| end))
+}
+
+/// As [`start`]; `tell` is what is made of the tool's end before anybody hears of it.
+pub(in crate::session) fn start_telling(
+    link: &Arc<Link>,
+    session_id: &str,
+    guest_cwd: String,
+    command: &ToolCommand,
+    messages: SyncSender<Message>,
+    tell: Tell,
+) -> Result<RemoteTool, Broken> {
     let shared = Arc::new(Shared::default());
     let sink = Box::new(Sink {
         messages,
         shared: Arc::clone(&shared),
+        tell,
     });
     let Some((argv, env)) = as_text(command) else {
         let why = "an argument or a variable is not UTF-8, which a sidecar cannot be told".to_owned();
@@ -182,6 +198,7 @@ impl Drop for RemoteTool {
 struct Sink {
     messages: SyncSender<Message>,
     shared: Arc<Shared>,
+    tell: Tell,
 }
 
 impl Sink {
@@ -191,7 +208,7 @@ impl Sink {
         for stream in [Stream::Stdout, Stream::Stderr] {
             let _ = self.messages.send(Message::Closed(stream));
         }
-        let _ = self.messages.send(Message::Ended(end));
+        let _ = self.messages.send(Message::Ended((self.tell)(end)));
     }
 
     /// What a sidecar without `exec_stream` gives of the output, at the end.

@@ -17,10 +17,23 @@ use super::link::{Agreed, Broken, CallError, Link};
 use super::said::of_reply;
 use super::transport::in_words;
 
-/// How long an answer may take that costs the sidecar nothing.
-const PROMPT: Duration = Duration::from_secs(20);
-/// After which silence this side holds a sidecar for gone.
-const SILENCE_MS: u64 = 30_000;
+/// How slow a sidecar may be.
+#[derive(Debug, Clone)]
+pub(in crate::session) struct Pace {
+    /// How long an answer may take that costs it nothing.
+    pub(in crate::session) prompt: Duration,
+    /// After which silence this side holds it for gone.
+    pub(in crate::session) silence: Duration,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self {
+            prompt: Duration::from_secs(20),
+            silence: Duration::from_secs(30),
+        }
+    }
+}
 
 /// What a sidecar says of itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,6 +92,7 @@ pub(super) fn shake_hands(
     link: &Arc<Link>,
     address: &SidecarAddress,
     token_file: Option<&Path>,
+    pace: &Pace,
     cancel: &Cancel,
 ) -> Result<HandshakeOk, VmError> {
     let handshake = Handshake {
@@ -87,10 +101,12 @@ pub(super) fn shake_hands(
         client_version: env!("CARGO_PKG_VERSION").to_owned(),
         capabilities: Some(Capabilities::implemented().names()),
         token: token_file.map(read_token).transpose()?,
-        keepalive_ms: Some(SILENCE_MS),
+        keepalive_ms: u64::try_from(pace.silence.as_millis()).ok(),
     };
     let reply = link
-        .call(Request::Handshake(handshake), Some(PROMPT), &|| !cancel.is_raised())
+        .call(Request::Handshake(handshake), Some(pace.prompt), &|| {
+            !cancel.is_raised()
+        })
         .map_err(|error| failed(address, "handshake", error))?;
     let Reply::HandshakeOk(answer) = reply else {
         return Err(failed(address, "handshake", CallError::Unexpected(of_reply(&reply))));
@@ -159,7 +175,18 @@ pub(in crate::session) fn begin(
     guest_workspace: &str,
     cancel: &Cancel,
 ) -> Result<Begun, CallError> {
-    start(link, staging_dir, None, guest_workspace, cancel)
+    start(link, staging_dir, None, guest_workspace, &Pace::default(), cancel)
+}
+
+/// As [`begin`], with a sidecar of this pace.
+pub(in crate::session) fn begin_at(
+    link: &Link,
+    staging_dir: &str,
+    guest_workspace: &str,
+    pace: &Pace,
+    cancel: &Cancel,
+) -> Result<Begun, CallError> {
+    start(link, staging_dir, None, guest_workspace, pace, cancel)
 }
 
 /// Begins a session in a folder of the sidecar's own choice, which the tree is carried to.
@@ -169,7 +196,7 @@ pub(in crate::session) fn begin_apart(
     guest_workspace: &str,
     cancel: &Cancel,
 ) -> Result<Begun, CallError> {
-    let begun = start(link, "", Some(folder), guest_workspace, cancel)?;
+    let begun = start(link, "", Some(folder), guest_workspace, &Pace::default(), cancel)?;
     if begun.answer.staging_dir.is_none() || begun.answer.state.is_none() {
         return Err(CallError::Unexpected("session_ok that names no folder".to_owned()));
     }
@@ -181,6 +208,7 @@ fn start(
     staging_dir: &str,
     transfer: Option<TransferFolder>,
     guest_workspace: &str,
+    pace: &Pace,
     cancel: &Cancel,
 ) -> Result<Begun, CallError> {
     let id = format!("pid-{}", std::process::id());
@@ -192,7 +220,7 @@ fn start(
         backend_config: None,
         transfer,
     };
-    let reply = link.call(Request::SessionStart(start), Some(PROMPT), &|| !cancel.is_raised())?;
+    let reply = link.call(Request::SessionStart(start), Some(pace.prompt), &|| !cancel.is_raised())?;
     let Reply::SessionOk(answer) = reply else {
         return Err(CallError::Unexpected(of_reply(&reply)));
     };

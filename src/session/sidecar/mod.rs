@@ -14,9 +14,9 @@ mod tree;
 
 pub(super) use connection::Connection;
 pub(super) use files::RemoteFiles;
-pub(super) use greeting::{Begun, begin, begin_apart, failed};
+pub(super) use greeting::{Begun, Pace, begin, begin_apart, begin_at, failed};
 pub use greeting::{Greeting, greet};
-pub(super) use link::{Broken, CallError};
+pub(super) use link::{Broken, CallError, Link};
 pub(super) use mirror::{At, RemoteMirror};
 pub(super) use said::of_reply;
 pub(super) use transport::in_words;

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::plan::SidecarAddress;
-use crate::process::{OnStderr, Peer};
+use crate::process::{OnStderr, Peer, PeerPipes};
 use crate::session::VmError;
 use crate::sys::output::write_some;
 
@@ -60,15 +60,20 @@ impl Transport {
             SidecarAddress::Stdio(command) => {
                 let argv: Vec<OsString> = command.iter().map(OsString::from).collect();
                 let (peer, pipes) = Peer::start(&argv, on_stderr).map_err(|source| unreachable(address, source))?;
-                Ok(Self {
-                    reader: Incoming::new(pipes.from),
-                    writer: Outgoing {
-                        stream: Some(pipes.to),
-                        is_socket: false,
-                    },
-                    peer: Some(peer),
-                })
+                Ok(Self::of_peer(peer, pipes))
             }
+        }
+    }
+
+    /// Of a program that has become a sidecar, or leads to one.
+    pub(in crate::session) fn of_peer(peer: Peer, pipes: PeerPipes) -> Self {
+        Self {
+            reader: Incoming::new(pipes.from),
+            writer: Outgoing {
+                stream: Some(pipes.to),
+                is_socket: false,
+            },
+            peer: Some(peer),
         }
     }
 

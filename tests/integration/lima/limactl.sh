@@ -13,7 +13,7 @@ shift
 case $command in
 list)
     [ -e "$state/status" ] || { echo 'time="t" level=warning msg="No instance matching t found."' >&2; echo 'time="t" level=fatal msg="unmatched instances"' >&2; exit 1; }
-    printf '{"name":"t","status":"%s","dir":"%s","errors":[%s],"config":{"mountType":"9p","mounts":%s}}\n' \
+    printf '{"name":"t","status":"%s","arch":"'"$(cat "$state/arch" 2>/dev/null || uname -m)"'","dir":"%s","sshConfigFile":"'"$(cat "$state/ssh-config" 2>/dev/null)"'","errors":[%s],"config":{"user":{"shell":"'"$(cat "$state/shell" 2>/dev/null)"'"},"mountType":"9p","mounts":%s}}\n' \
         "$(cat "$state/status")" "$state" "$(cat "$state/errors" 2>/dev/null)" "$(cat "$state/mounts")"
     ;;
 create)
@@ -37,13 +37,17 @@ stop)
 shell)
     [ "$1 $3" = '--workdir t' ] || fatal "not as expected: $*"
     cd "$2" || exit 1
+    export XDG_CACHE_HOME="$state/../cache"
+    [ ! -e "$state/../bin" ] || PATH="$state/../bin"
     shift 3
     case $1 in *=*) fatal 'taken for an assignment';; esac
+    [ "$(cat "$state/status" 2>/dev/null)" != Stopped ] || fatal 'instance `t` is stopped'
     wrong ssh && { echo 'kex_exchange_identification: Connection closed by remote host' >&2; exit 255; }
     wrong motd && { echo 'Welcome'; echo 'to the guest' >&2; }
-    if wrong dies && case "$*" in *"Starts one tool"*) true;; *) false;; esac; then
-        echo $$ >"$state/client"
+    if wrong dies; then
+        case "$*" in *"Starts one tool"*) echo $$ >"$state/client";; *) [ -e "$state/client" ] || echo $$ >"$state/client";; esac
     fi
+    [ $# -gt 0 ] || set -- "${SHELL:-sh}"
     # What the client starts lives on when it is killed, as behind a real ssh.
     exec "$@"
     ;;

@@ -1,0 +1,205 @@
+//! The agent at work in a guest.
+
+use std::sync::mpsc::SyncSender;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use crate::guest_fs::GuestFsOps as _;
+use crate::plan::SidecarAddress;
+use crate::process::{Cancel, Message, Peer, PeerPipes, Running, ToolCommand, ToolEnd, ToolExit};
+use crate::session::VmError;
+use crate::session::sidecar::{
+    Begun, Broken, CallError, Connection, Link, Pace, RemoteFiles, begin_at, exec, failed, of_reply,
+};
+use crate::sidecar::{Capability, Direction, Reply, Request, SyncRequest};
+use crate::workspace::SyncError;
+
+use super::hints;
+use super::limactl::Limactl;
+
+/// How long the guest may take to write out what it holds back.
+const FLUSH: Duration = Duration::from_secs(300);
+/// A guest that is emulated, on a machine that does other things, is slow.
+const PACE: Pace = Pace {
+    prompt: Duration::from_secs(60),
+    silence: Duration::from_secs(60),
+};
+
+/// A `devshell-vm` in the guest, spoken with over one `limactl shell`.
+pub(super) struct Agent {
+    link: Arc<Link>,
+    connection: Mutex<Connection>,
+    begun: Begun,
+    instance: String,
+    mount: String,
+    name: SidecarAddress,
+}
+
+impl Agent {
+    /// Agrees with it on what both can do, and begins a session in `mount`.
+    pub(super) fn begin(
+        limactl: &Limactl,
+        (peer, pipes): (Peer, PeerPipes),
+        mount: &str,
+        cancel: &Cancel,
+    ) -> Result<Self, VmError> {
+        let program = limactl.program.to_string_lossy().into_owned();
+        let words = [&program, "shell", &limactl.instance, "devshell-vm"];
+        let name = SidecarAddress::Stdio(words.map(str::to_owned).to_vec());
+        let mut connection = Connection::with_peer(peer, pipes, &name, &PACE, cancel)?;
+        let needed = [
+            Capability::ExecStream,
+            Capability::RequestId,
+            Capability::ExecControl,
+            Capability::FsRaw,
+        ];
+        let version = env!("CARGO_PKG_VERSION");
+        if connection.answer.server_version != version || needed.iter().any(|needed| !connection.link.has(*needed)) {
+            return Err(VmError::Lima(format!(
+                "the agent in the Lima instance `{}` is {} {}, and this is devshell {version}",
+                limactl.instance, connection.answer.server, connection.answer.server_version
+            )));
+        }
+        let begun = begin_at(&connection.link, mount, mount, &PACE, cancel)
+            .map_err(|error| connection.with_last_words(failed(&name, "session_start", error)))?;
+        Ok(Self {
+            link: Arc::clone(&connection.link),
+            connection: Mutex::new(connection),
+            begun,
+            instance: limactl.instance.clone(),
+            mount: mount.to_owned(),
+            name,
+        })
+    }
+
+    /// Whether nothing that a tool starts can outlive it, and what is less than it could be.
+    pub(super) fn contained(&self) -> (bool, Option<&str>) {
+        let answer = &self.begun.answer;
+        (answer.contained.unwrap_or(false), answer.why.as_deref())
+    }
+
+    /// The guest's files below the session's mount.
+    pub(super) fn files(&self) -> RemoteFiles {
+        RemoteFiles::new(Arc::clone(&self.link), self.begun.id.clone(), self.mount.clone())
+    }
+
+    /// Writes a file of the mount.
+    pub(super) fn write(&self, name: &str, word: &str) -> Result<(), String> {
+        let path = format!("{}/{name}", self.mount);
+        let written = self.files().write_file(&path, word.as_bytes());
+        written.map_err(|error| error.to_string())
+    }
+
+    /// Starts a tool in a folder of the guest.
+    pub(super) fn start(
+        &self,
+        folder: &str,
+        command: &ToolCommand,
+        messages: SyncSender<Message>,
+    ) -> Result<Box<dyn Running>, VmError> {
+        let (instance, program) = (
+            self.instance.clone(),
+            command
+                .argv
+                .first()
+                .map(|program| program.to_string_lossy().into_owned()),
+        );
+        let tell = Box::new(move |end: ToolEnd| ToolEnd {
+            exit: in_the_guest(end.exit, &instance, program.as_deref().unwrap_or_default()),
+            ..end
+        });
+        let link = &self.link;
+        exec::start_telling(link, &self.begun.id, folder.to_owned(), command, messages, tell)
+            .map(|tool| Box::new(tool) as Box<dyn Running>)
+            .map_err(|broken| self.lost(&broken))
+    }
+
+    /// Has the guest write out what it holds back, so that this side sees it.
+    pub(super) fn flush(&self, cancel: &Cancel) -> Result<(), VmError> {
+        let request = SyncRequest {
+            session_id: self.begun.id.clone(),
+            direction: Direction::PullFromGuest,
+            vfs_cwd_leaf: String::new(),
+            manifest: None,
+        };
+        let link = &self.link;
+        let error = match link.call(Request::SyncRequest(request), Some(FLUSH), &|| !cancel.is_raised()) {
+            Ok(Reply::SyncOk(_)) => return Ok(()),
+            Ok(other) => CallError::Unexpected(of_reply(&other)),
+            Err(error) => error,
+        };
+        Err(match error {
+            CallError::Broken(broken) => self.lost(&broken),
+            CallError::Refused(refused) => VmError::Sync(SyncError::Io {
+                action: "have the guest write out",
+                path: self.mount.clone().into(),
+                source: std::io::Error::other(refused.message),
+            }),
+            error => failed(&self.name, "sync_request", error),
+        })
+    }
+
+    /// Why it cannot be reached any more, once that was noticed.
+    pub(super) fn broken(&self) -> Option<String> {
+        self.link.broken().map(|broken| self.why(&broken))
+    }
+
+    fn why(&self, broken: &Broken) -> String {
+        match broken {
+            Broken::Lost(why) => {
+                let mut connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
+                let why = connection.last_words().unwrap_or_else(|| why.clone());
+                format!("the connection to its agent was lost ({why})")
+            }
+            Broken::Protocol(what) => format!("its agent does not speak the protocol: {what}"),
+        }
+    }
+
+    fn lost(&self, broken: &Broken) -> VmError {
+        VmError::Lost {
+            message: format!("the Lima guest `{}` was lost: {}", self.instance, self.why(broken)),
+            source: None,
+        }
+    }
+
+    /// Lets it go: it ends with its stdin, and what still runs for it with it.
+    pub(super) fn hang_up(self) {
+        self.link.hang_up();
+    }
+}
+
+/// A tool's end in the words of a guest.
+fn in_the_guest(exit: ToolExit, instance: &str, program: &str) -> ToolExit {
+    let guest = |text: String| text.replace("in PATH (", "in PATH of the guest (");
+    match exit {
+        ToolExit::NotFound(text) => {
+            ToolExit::NotFound(format!("{}: {}", guest(text), hints::no_program(program, instance)))
+        }
+        ToolExit::NotExecutable(text) => ToolExit::NotExecutable(format!("in the guest: {text}")),
+        ToolExit::Lost(text) => ToolExit::Lost(format!(
+            "the Lima guest `{instance}`: the connection was lost while the tool ran ({text})"
+        )),
+        exit => exit,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ends_are_told_as_a_guests() {
+        let found = in_the_guest(
+            ToolExit::NotFound("`cargo` was not found in PATH (/bin)".to_owned()),
+            "t",
+            "cargo",
+        );
+        let ToolExit::NotFound(text) = found else {
+            panic!("{found:?}")
+        };
+        assert!(text.starts_with("`cargo` was not found in PATH of the guest (/bin): the guest has no cargo"));
+        let lost = in_the_guest(ToolExit::Lost("x".to_owned()), "t", "cargo");
+        assert!(matches!(lost, ToolExit::Lost(text) if text.contains("was lost while the tool ran (x)")));
+        assert_eq!(in_the_guest(ToolExit::Code(255), "t", "cargo"), ToolExit::Code(255));
+    }
+}
