@@ -29,6 +29,7 @@ mod own_terminals;
 mod plan;
 mod projects;
 mod readme;
+mod recipes;
 mod retries;
 mod run;
 mod scenarios;
