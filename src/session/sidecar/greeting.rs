@@ -2,14 +2,15 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
 
 use crate::plan::SidecarAddress;
 use crate::process::Cancel;
 use crate::session::VmError;
 use crate::sidecar::{
-    Capabilities, Capability, ErrorCode, ErrorReply, Handshake, HandshakeOk, Reply, Request, SessionOk, SessionStart,
-    TransferFolder, VERSION,
+    Capabilities, Capability, ErrorCode, ErrorReply, Handshake, HandshakeOk, MAX_KEEPALIVE_MS, MIN_KEEPALIVE_MS, Reply,
+    Request, SessionOk, SessionStart, TransferFolder, VERSION,
 };
 
 use super::connection::Connection;
@@ -117,10 +118,12 @@ pub(super) fn shake_hands(
     }
     let names = answer.capabilities.iter().flatten().map(String::as_str);
     let capabilities = Capabilities::implemented().agreed(Capabilities::from_names(names));
-    let silence = answer
-        .keepalive_ms
-        .filter(|_| capabilities.has(Capability::Keepalive))
-        .map(Duration::from_millis);
+    let silence = answer.keepalive_ms.filter(|_| capabilities.has(Capability::Keepalive));
+    if let Some(ms) = silence.filter(|ms| !(MIN_KEEPALIVE_MS..=MAX_KEEPALIVE_MS).contains(ms)) {
+        let why = format!("it wants to count as gone after a silence of {ms} ms");
+        return Err(VmError::Protocol(format!("{}: {why}", in_words(address))));
+    }
+    let silence = silence.map(Duration::from_millis);
     link.agree(Agreed { capabilities, silence });
     if let Some(silence) = silence {
         keep_alive(link, silence).map_err(|source| VmError::Ipc {
@@ -142,12 +145,14 @@ fn read_token(path: &Path) -> Result<String, VmError> {
 
 /// A sign of life three times in the agreed silence, as long as the link lives.
 fn keep_alive(link: &Arc<Link>, silence: Duration) -> std::io::Result<()> {
+    // Goes with the link, and wakes the thread then.
+    let (lives, ended) = mpsc::channel();
+    link.keep(lives);
     let link = Arc::downgrade(link);
     std::thread::Builder::new()
         .name("devshell-alive".to_owned())
         .spawn(move || {
-            loop {
-                std::thread::sleep(silence / 3);
+            while ended.recv_timeout(silence / 3) == Err(RecvTimeoutError::Timeout) {
                 let Some(link) = link.upgrade() else { return };
                 if link.tell(Request::Ping, &[]).is_err() {
                     return;

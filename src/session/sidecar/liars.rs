@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use crate::guest_fs::GuestFsOps as _;
 use crate::plan::SidecarAddress;
 use crate::process::{Cancel, Message, Stdin, ToolCommand};
+use crate::session::VmError;
 use crate::session::guest_tree::GuestTree;
 use crate::sidecar::{Capabilities, Capability, Incoming, MAX_LINE, decode_request};
 use crate::sys::fs::Time;
@@ -256,4 +257,35 @@ fn no_server_hangs_or_breaks_the_client() {
     }
     let told = format!("FUZZ: {rounds} conversations with servers that lie, {tools} of them came to a tool\n");
     std::io::stderr().write_all(told.as_bytes()).unwrap();
+}
+
+/// What comes of a handshake whose answer names this silence.
+fn greeted_with(silence_ms: u64) -> Result<(), VmError> {
+    let (near, far) = UnixStream::pair().unwrap();
+    let server = std::thread::spawn(move || {
+        let mut lines = Incoming::new(&far, MAX_LINE);
+        let asked: Value = serde_json::from_slice(lines.line().unwrap().unwrap()).unwrap();
+        let mut answer: Value =
+            serde_json::from_slice(&honest(&asked, asked["id"].as_u64(), true, &mut Dice(1))).unwrap();
+        answer["keepalive_ms"] = silence_ms.into();
+        (&far).write_all(&line(answer, None)).unwrap();
+        // Until the client has gone.
+        let _ = std::io::copy(&mut (&far).take(1 << 20), &mut std::io::sink());
+    });
+    let address = SidecarAddress::Unix("/run/liar".into());
+    let greeted = Connection::over(near.into(), &address, &Cancel::new()).map(drop);
+    server.join().unwrap();
+    greeted
+}
+
+#[test]
+fn a_silence_that_nobody_can_keep_is_no_agreement() {
+    assert!(greeted_with(30_000).is_ok());
+    for odd in [0, 1, u64::MAX] {
+        let refused = greeted_with(odd).unwrap_err();
+        assert!(
+            matches!(&refused, VmError::Protocol(why) if why.contains("silence")),
+            "{refused}"
+        );
+    }
 }

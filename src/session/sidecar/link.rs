@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender, SyncSender};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -86,6 +86,8 @@ pub(in crate::session) struct Link {
     state: Arc<Mutex<State>>,
     agreed: Arc<Mutex<Agreed>>,
     next_id: AtomicU64,
+    /// What must see the end of this link.
+    lives: Mutex<Option<Sender<()>>>,
 }
 
 /// What the handshake agreed on.
@@ -108,6 +110,7 @@ impl Link {
             state: Arc::default(),
             agreed: Arc::default(),
             next_id: AtomicU64::new(1),
+            lives: Mutex::new(None),
         });
         let listener = Listener {
             lines: Lines::new(reader, MAX_LINE_BEFORE_HANDSHAKE),
@@ -124,6 +127,11 @@ impl Link {
     /// What the handshake agreed on; holds from the next line on.
     pub(in crate::session) fn agree(&self, agreed: Agreed) {
         *locked(&self.agreed) = agreed;
+    }
+
+    /// Keeps this as long as the link lives.
+    pub(super) fn keep(&self, lives: Sender<()>) {
+        *locked(&self.lives) = Some(lives);
     }
 
     /// Whether the sidecar has a capability.
