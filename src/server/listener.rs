@@ -50,12 +50,14 @@ pub enum ListenError {
 }
 
 impl Listener {
-    /// A Unix socket at a path, for its owner and nobody else.
+    /// A Unix socket at a path, for its owner. Where other users are let in as well, its mode lets
+    /// everybody come, and [`Self::stranger`] tells who stays.
     ///
     /// # Errors
     /// [`ListenError::File`].
-    pub fn unix(path: &Path) -> Result<Self, ListenError> {
-        let (file, socket) = SocketFile::bind(path, BACKLOG)?;
+    pub fn unix(path: &Path, allowed: &[u32]) -> Result<Self, ListenError> {
+        let mode = if allowed.is_empty() { 0o600 } else { 0o666 };
+        let (file, socket) = SocketFile::bind(path, BACKLOG, rustix::fs::Mode::from_raw_mode(mode))?;
         Ok(Self {
             socket,
             transport: Transport::Unix,

@@ -58,7 +58,7 @@ pub enum SocketFileError {
 
 impl SocketFile {
     /// Makes a socket that listens. What a server that has died left there is replaced.
-    pub(super) fn bind(path: &Path, backlog: i32) -> Result<(Self, OwnedFd), SocketFileError> {
+    pub(super) fn bind(path: &Path, backlog: i32, mode: Mode) -> Result<(Self, OwnedFd), SocketFileError> {
         let fault = |source: io::Error| SocketFileError::System {
             path: path.to_owned(),
             source,
@@ -78,7 +78,7 @@ impl SocketFile {
             NotOwn::System(error) => fault(error),
         })?;
         let in_use = || SocketFileError::InUse { path: path.to_owned() };
-        let (socket, temporary) = make(&folder, backlog).map_err(fault)?;
+        let (socket, temporary) = make(&folder, backlog, mode).map_err(fault)?;
         let _cleared = Cleared(&folder, &temporary);
         let inode = inode(&folder, &temporary).map_err(fault)?;
         // Of two servers at once, the second finds the first one's socket and not what lay there.
@@ -202,16 +202,16 @@ fn look(folder: &OwnedFd, name: &OsStr) -> io::Result<Found> {
     Ok(Found::Alive)
 }
 
-/// A socket that listens at a name of its own, readable and writable for the owner alone.
-fn make(folder: &OwnedFd, backlog: i32) -> io::Result<(OwnedFd, OsString)> {
+/// A socket that listens at a name of its own.
+fn make(folder: &OwnedFd, backlog: i32, mode: Mode) -> io::Result<(OwnedFd, OsString)> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
     // What the file's mode will be before it has a name.
-    rustix::fs::fchmod(&socket, Mode::RUSR | Mode::WUSR)?;
+    rustix::fs::fchmod(&socket, mode)?;
     let name = OsString::from(format!(".devshell-vm-{}", std::process::id()));
     let _ = unlink(folder, &name);
     rustix::net::bind(&socket, &address(folder, &name)?)?;
-    let ready = rustix::fs::chmodat(folder, &name, Mode::RUSR | Mode::WUSR, rustix::fs::AtFlags::empty())
+    let ready = rustix::fs::chmodat(folder, &name, mode, rustix::fs::AtFlags::empty())
         .and_then(|()| rustix::net::listen(&socket, backlog));
     if let Err(error) = ready {
         let _ = unlink(folder, &name);
@@ -230,6 +230,8 @@ fn address(folder: &OwnedFd, name: &OsStr) -> io::Result<SocketAddrUnix> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const OWNER: Mode = Mode::from_raw_mode(0o600);
     use std::fs;
     use std::os::unix::fs::{PermissionsExt as _, symlink};
     use std::os::unix::net::{UnixListener, UnixStream};
@@ -245,7 +247,7 @@ mod tests {
         let deep = temp.path().join("x".repeat(150));
         fs::create_dir(&deep).unwrap();
         let path = deep.join("s");
-        let (file, _socket) = SocketFile::bind(&path, 8).unwrap();
+        let (file, _socket) = SocketFile::bind(&path, 8, OWNER).unwrap();
         assert_eq!(path.metadata().unwrap().permissions().mode() & 0o7777, 0o600);
         assert_eq!(fs::read_dir(&deep).unwrap().count(), 1);
         drop(file);
@@ -256,11 +258,14 @@ mod tests {
     fn a_live_socket_is_not_stolen_and_a_dead_one_is_replaced() {
         let temp = folder();
         let path = temp.path().join("s");
-        let (first, socket) = SocketFile::bind(&path, 8).unwrap();
-        assert!(matches!(SocketFile::bind(&path, 8), Err(SocketFileError::InUse { .. })));
+        let (first, socket) = SocketFile::bind(&path, 8, OWNER).unwrap();
+        assert!(matches!(
+            SocketFile::bind(&path, 8, OWNER),
+            Err(SocketFileError::InUse { .. })
+        ));
         UnixStream::connect(&path).unwrap();
         drop(socket);
-        let (_second, _socket) = SocketFile::bind(&path, 8).unwrap();
+        let (_second, _socket) = SocketFile::bind(&path, 8, OWNER).unwrap();
         // The file is not the first one's any more.
         drop(first);
         UnixStream::connect(&path).unwrap();
@@ -275,7 +280,7 @@ mod tests {
         drop(UnixListener::bind(temp.path().join("dead")).unwrap());
         symlink("dead", temp.path().join("link-to-dead")).unwrap();
         for name in ["file", "folder", "link", "link-to-dead"] {
-            let bound = SocketFile::bind(&temp.path().join(name), 8);
+            let bound = SocketFile::bind(&temp.path().join(name), 8, OWNER);
             assert!(matches!(bound, Err(SocketFileError::Occupied { .. })), "{name}");
         }
         assert_eq!(fs::read(temp.path().join("file")).unwrap(), b"kept");
@@ -293,12 +298,12 @@ mod tests {
             (0o700, true),
         ] {
             fs::set_permissions(temp.path(), fs::Permissions::from_mode(mode)).unwrap();
-            let bound = SocketFile::bind(&temp.path().join("s"), 8);
+            let bound = SocketFile::bind(&temp.path().join("s"), 8, OWNER);
             assert_eq!(bound.is_ok(), fits, "{mode:o}");
             if let Err(error) = bound {
                 assert!(error.to_string().contains("mkdir -m 700"), "{error}");
             }
         }
-        assert!(SocketFile::bind(Path::new("/none/s"), 8).is_err());
+        assert!(SocketFile::bind(Path::new("/none/s"), 8, OWNER).is_err());
     }
 }

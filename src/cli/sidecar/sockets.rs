@@ -35,7 +35,7 @@ pub(super) fn open(cli: &Cli, inherited: Vec<OwnedFd>) -> Result<Vec<Listener>, 
         listeners.push(Listener::tcp(name, &addresses).map_err(refused)?);
     }
     for path in &cli.serve_socket {
-        listeners.push(Listener::unix(path).map_err(refused)?);
+        listeners.push(Listener::unix(path, &cli.allow_uid).map_err(refused)?);
     }
     Ok(listeners)
 }

@@ -36,6 +36,9 @@ impl Default for Pace {
     }
 }
 
+/// What the first request is called.
+const HANDSHAKE: &str = "handshake";
+
 /// What a sidecar says of itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Greeting {
@@ -68,6 +71,13 @@ pub(in crate::session) fn failed(address: &SidecarAddress, asked: &str, error: C
             VmError::Protocol(format!("{sidecar} does not speak the sidecar protocol: {what}"))
         }
         CallError::Unexpected(what) => VmError::Protocol(format!("{sidecar} answered `{asked}` with {what}")),
+        CallError::Broken(Broken::Lost(why)) if asked == HANDSHAKE && matches!(address, SidecarAddress::Unix(_)) => {
+            // Whom it does not know it says nothing to.
+            let uid = crate::sys::fs::caller().0;
+            ipc(format!(
+                "{sidecar} was lost at `{asked}`: {why} (where another user has started it: with `--allow-uid {uid}`?)"
+            ))
+        }
         CallError::Broken(Broken::Lost(why)) => ipc(format!("{sidecar} was lost at `{asked}`: {why}")),
         CallError::Late => ipc(format!("{sidecar} did not answer `{asked}`")),
         CallError::Cancelled => VmError::Interrupted,
@@ -108,9 +118,9 @@ pub(super) fn shake_hands(
         .call(Request::Handshake(handshake), Some(pace.prompt), &|| {
             !cancel.is_raised()
         })
-        .map_err(|error| failed(address, "handshake", error))?;
+        .map_err(|error| failed(address, HANDSHAKE, error))?;
     let Reply::HandshakeOk(answer) = reply else {
-        return Err(failed(address, "handshake", CallError::Unexpected(of_reply(&reply))));
+        return Err(failed(address, HANDSHAKE, CallError::Unexpected(of_reply(&reply))));
     };
     if answer.version != VERSION {
         let why = format!("it answered version {}", answer.version);

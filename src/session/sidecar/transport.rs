@@ -175,7 +175,12 @@ fn why_no_socket(path: &std::path::Path, error: &io::Error) -> String {
             path.display()
         ),
         io::ErrorKind::ConnectionRefused => "nobody listens on it (its sidecar has ended?)".to_owned(),
-        io::ErrorKind::PermissionDenied => "it belongs to another user".to_owned(),
+        io::ErrorKind::PermissionDenied => format!(
+            "it belongs to another user, who can let you in: `devshell-vm --serve-socket {} --allow-uid {}`, in a folder \
+             that you can enter",
+            path.display(),
+            crate::sys::fs::caller().0
+        ),
         _ => "it cannot be reached".to_owned(),
     }
 }
