@@ -301,6 +301,10 @@ impl Listener {
                 let silence = humantime::format_duration(silence.unwrap_or_default());
                 return Err(Broken::Lost(format!("the sidecar has said nothing for {silence}")));
             }
+            // The same, where something that was sent to it had not been read.
+            Err(LineError::Io(error)) if error.kind() == std::io::ErrorKind::ConnectionReset => {
+                return Err(Broken::Lost("the sidecar closed the connection".to_owned()));
+            }
             Err(LineError::Io(error)) => return Err(Broken::Lost(format!("the connection failed: {error}"))),
             Err(error @ (LineError::TooLong { .. } | LineError::Endless)) => {
                 return Err(Broken::Protocol(error.to_string()));
