@@ -51,7 +51,7 @@ pub enum ListenError {
 
 impl Listener {
     /// A Unix socket at a path, for its owner. Where other users are let in as well, its mode lets
-    /// everybody come, and [`Self::stranger`] tells who stays.
+    /// everybody come, and `stranger` tells who stays.
     ///
     /// # Errors
     /// [`ListenError::File`].
