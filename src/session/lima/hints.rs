@@ -22,6 +22,11 @@ const LIMACTL: &[Hint] = &[
         helps: "This user may not use /dev/kvm: `sudo usermod -aG kvm \"$USER\"` and log in anew",
     },
     Hint {
+        any_of: &["virtiofsd"],
+        helps: "Lima's mountType `virtiofs` needs the Rust virtiofsd, known to QEMU by a file in \
+                /usr/share/qemu/vhost-user; mountType `9p` needs nothing",
+    },
+    Hint {
         any_of: &["executable file not found", "qemu-system"],
         helps: "Install the virtual machine's program (Debian: `sudo apt-get install qemu-system`)",
     },
@@ -112,6 +117,7 @@ mod tests {
         assert!(helps("must not run as the root user").contains("ordinary user"));
         assert!(helps("Could not access KVM kernel module: Permission denied").contains("usermod"));
         assert!(helps("exec: \"qemu-system-x86_64\": executable file not found in $PATH").contains("Install"));
+        assert!(helps("failed to locate virtiofsd").contains("9p"));
         assert!(helps("template \"nix\" not found").contains("--list-templates"));
         assert!(helps("write x: no space left on device").contains("full"));
         assert_eq!(of_limactl("something else", "limactl".as_ref(), "t"), None);

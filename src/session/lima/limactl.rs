@@ -21,6 +21,10 @@ const LONG: Duration = Duration::from_secs(24 * 3600);
 const STOP: Duration = Duration::from_secs(180);
 /// What is kept of what it says.
 const BYTES: usize = 4 << 20;
+/// The log of the process that keeps an instance, in its folder.
+const HOST_AGENT: &str = "ha.stderr.log";
+/// How much of it is read for a cause, from its end, in bytes.
+const LOG_END: u64 = 64 << 10;
 
 /// limactl and the instance that it is about.
 #[derive(Debug, Clone)]
@@ -182,6 +186,33 @@ impl Limactl {
             self.instance
         ))
     }
+
+    /// Why an instance did not come up, by what the process that kept it wrote last, with what
+    /// helps, and where there is more. limactl itself often knows only that it ended.
+    pub(super) fn why_not_up(&self, dir: &Path) -> String {
+        let logs = logs(dir);
+        let Some(cause) = grave(&text(&end_of(&dir.join(HOST_AGENT)))) else {
+            return logs;
+        };
+        let remedy = hints::of_limactl(&cause, &self.program, &self.instance)
+            .map(|remedy| format!(". {remedy}"))
+            .unwrap_or_default();
+        format!("its host agent ended with: {cause}{remedy}; {logs}")
+    }
+}
+
+/// The last of a log, as much as a cause may take; nothing where it cannot be read.
+fn end_of(log: &Path) -> Vec<u8> {
+    use std::io::{Read as _, Seek as _, SeekFrom};
+    let read = || -> std::io::Result<Vec<u8>> {
+        let mut file = std::fs::File::open(log)?;
+        let length = file.metadata()?.len();
+        file.seek(SeekFrom::Start(length.saturating_sub(LOG_END)))?;
+        let mut end = Vec::new();
+        file.take(LOG_END).read_to_end(&mut end)?;
+        Ok(end)
+    };
+    read().unwrap_or_default()
 }
 
 fn text(bytes: &[u8]) -> String {
@@ -207,28 +238,33 @@ fn progress_of(line: &[u8]) -> Option<String> {
 /// Why it failed: the last of its errors, or the last that it said at all.
 fn causes(stderr: &[u8]) -> String {
     let text = text(stderr);
-    let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-    let grave: Vec<String> = lines
-        .iter()
-        .filter_map(|line| log_line(line))
+    grave(&text).unwrap_or_else(|| {
+        let last = text
+            .lines()
+            .map(str::trim)
+            .rfind(|line| !line.is_empty())
+            .unwrap_or_default();
+        log_line(last).map_or_else(|| last.to_owned(), |(_, message)| message)
+    })
+}
+
+/// The last two messages of a log that are graver than a warning.
+fn grave(log: &str) -> Option<String> {
+    let grave: Vec<String> = log
+        .lines()
+        .filter_map(|line| log_line(line.trim()))
         .filter(|(level, _)| matches!(level.as_str(), "error" | "fatal" | "panic"))
         .map(|(_, message)| message)
         .collect();
-    match (grave.len(), lines.last()) {
-        (0, Some(last)) => log_line(last).map_or_else(|| (*last).to_owned(), |(_, message)| message),
-        (count, _) => grave
-            .into_iter()
-            .skip(count.saturating_sub(2))
-            .collect::<Vec<_>>()
-            .join("; "),
-    }
+    let last = grave.get(grave.len().saturating_sub(2)..)?;
+    (!last.is_empty()).then(|| last.join("; "))
 }
 
 /// The two logs that tell more.
 pub(super) fn logs(dir: &Path) -> String {
     format!(
         "its logs: `{}`, `{}`",
-        dir.join("ha.stderr.log").display(),
+        dir.join(HOST_AGENT).display(),
         dir.join("serial.log").display()
     )
 }

@@ -82,7 +82,7 @@ pub(super) fn bring_up(
             limactl.instance,
             found.status,
             found.errors_in_words(),
-            logs(&found.dir)
+            limactl.why_not_up(&found.dir)
         )));
     }
     let bringing = Bringing {
@@ -145,7 +145,7 @@ fn start(limactl: &Limactl, found: &Instance, cx: &mut Context) -> Result<(), Vm
         cx.emitter.warn(left.to_string());
     }
     match error {
-        VmError::Lima(message) => Err(VmError::Lima(format!("{message}; {}", logs(&found.dir)))),
+        VmError::Lima(message) => Err(VmError::Lima(format!("{message}; {}", limactl.why_not_up(&found.dir)))),
         error => {
             cx.emitter.warn(format!(
                 "the start of the Lima instance `{}` was called off; {}",

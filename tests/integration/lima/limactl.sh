@@ -24,6 +24,8 @@ create)
     ;;
 start)
     wrong kvm && fatal 'Could not access KVM kernel module: Permission denied'
+    # As it is: limactl knows only that its host agent has ended, whose log knows why.
+    wrong virtiofs && { echo '{"level":"fatal","msg":"failed to locate virtiofsd"}' >"$state/ha.stderr.log"; fatal 'exiting, status={Running:false}'; }
     wrong sshd && fatal 'did not receive an event: Waiting for the essential requirement 1 of 3: `ssh`'
     wrong slow && { echo $$ >"$state/starting"; sleep 300 & wait $!; }
     echo '{"level":"info","msg":"READY. Run limactl shell","time":"t"}' >&2

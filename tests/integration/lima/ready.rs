@@ -104,6 +104,11 @@ fn whatever_is_not_ready_is_69_with_the_cause_and_what_helps() {
             "usermod -aG kvm",
         ),
         (
+            Lima::new("Stopped", TRUE).wrong("virtiofs"),
+            "failed to locate virtiofsd",
+            "mountType `9p`",
+        ),
+        (
             Lima::new("Stopped", TRUE).wrong("sshd"),
             "essential requirement",
             "sshd does not answer",
