@@ -115,11 +115,6 @@ impl BetaSettings {
         self.tree.file_name().unwrap_or_default().to_string_lossy().into_owned()
     }
 
-    /// Where contents lie that come from such a sidecar, until they have their place.
-    pub(super) fn incoming(&self) -> PathBuf {
-        self.tree.with_file_name(format!(".{}.incoming", self.key()))
-    }
-
     pub(super) fn staging(&self) -> StagingPlace {
         StagingPlace::Apart {
             folder: self.folder.clone(),

@@ -1,6 +1,7 @@
 //! The Lima backend (γ): tools run in a virtual machine that limactl keeps.
 
 pub mod agent;
+mod carry;
 mod connect;
 mod files;
 mod guest;

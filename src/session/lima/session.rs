@@ -7,6 +7,7 @@ use crate::guest_fs::{GuestFsOps, logical_path_to_guest};
 use crate::plan::{VmConfig, WorkspaceMode};
 use crate::process::{Cancel, Message, Running, ToolCommand};
 use crate::session::guest_tree::{Outputs, put_inputs};
+use crate::session::sidecar::RemoteMirror;
 use crate::session::staged_tree::StagedTree;
 use crate::session::{Context, Readiness, Session, VmError};
 use crate::sys::fs::make_private_dirs;
@@ -14,6 +15,7 @@ use crate::vfs::{Vfs, VfsPath};
 use crate::workspace::{Baseline, SyncError};
 
 use super::agent::AgentChoice;
+use super::carry::{Road, may_be_late};
 use super::hints;
 use super::lease::{Lease, turn};
 use super::limactl::Limactl;
@@ -37,6 +39,10 @@ pub struct GammaSession {
     /// The workspace as a path of the Vfs.
     workspace: Option<VfsPath>,
     staged: Option<Box<StagedTree>>,
+    /// How the tree gets there.
+    road: Road,
+    /// Where the tree does not go by the mount: carries what was staged further.
+    mirror: Option<Box<RemoteMirror>>,
     /// In guest mode.
     outputs: Option<Box<Outputs>>,
     /// Handed out to callers of the library.
@@ -60,6 +66,8 @@ impl GammaSession {
             started: false,
             workspace: None,
             staged: None,
+            road: Road::Mount,
+            mirror: None,
             outputs: None,
             files: None,
         }
@@ -89,7 +97,7 @@ impl GammaSession {
         if self.settings.mode != WorkspaceMode::Guest {
             return None;
         }
-        let mount = self.settings.mount();
+        let mount = self.mount();
         self.files = self.files();
         let files: &mut dyn GuestFsOps = self.files.as_deref_mut()?;
         Some((files, mount))
@@ -101,10 +109,12 @@ impl GammaSession {
     /// # Errors
     /// [`VmError::Sync`].
     pub fn push(&mut self, vfs: &Vfs, cx: &mut Context) -> Result<(), VmError> {
+        let start = Instant::now();
         match &mut self.staged {
-            Some(staged) => staged.push_again(vfs, cx),
-            None => Ok(()),
+            Some(staged) => staged.push_again(vfs, cx)?,
+            None => return Ok(()),
         }
+        self.carry_there(start, cx)
     }
 
     /// Brings what a tool has changed into the Vfs.
@@ -113,7 +123,7 @@ impl GammaSession {
     /// [`VmError::Sync`], and [`VmError::Lost`] where the guest is gone.
     pub fn pull(&mut self, vfs: &mut Vfs, cx: &mut Context) -> Result<(), VmError> {
         if self.staged.is_some() {
-            self.flush(cx.cancel)?;
+            self.bring_back(cx)?;
         }
         self.staged.as_mut().map_or(Ok(()), |staged| staged.pull(vfs, cx))
     }
@@ -122,11 +132,7 @@ impl GammaSession {
     /// returns only when that is not possible, with the reason.
     #[must_use]
     pub fn exec_shell(&self) -> std::io::Error {
-        let mount = self.settings.mount();
-        let folder = self
-            .workspace
-            .as_ref()
-            .and_then(|path| logical_path_to_guest(&mount, path.as_os_str()).ok());
+        let folder = self.workspace.as_ref().and_then(|path| self.real_path(path).ok());
         let folder = folder.unwrap_or_else(|| self.settings.lima.guest.guest_workspace.clone());
         crate::process::replace(&[
             self.limactl.program.clone().into_os_string(),
@@ -142,12 +148,44 @@ impl GammaSession {
     }
 
     fn files(&self) -> Option<Box<dyn Files>> {
-        Some(self.way.as_ref()?.files(&self.settings.mount()))
+        Some(self.way.as_ref()?.files(&self.mount()))
     }
 
-    /// Has the guest write out what it holds back, so that this side sees it.
-    fn flush(&self, cancel: &Cancel) -> Result<(), VmError> {
-        self.way()?.flush(&self.settings.mount(), cancel)
+    /// Where Vfs paths begin in the guest, for its tools.
+    fn mount(&self) -> String {
+        self.settings.mount(self.road)
+    }
+
+    /// Has the guest's tools see what was staged since `start`.
+    fn carry_there(&mut self, start: Instant, cx: &mut Context) -> Result<(), VmError> {
+        match (&mut self.mirror, &self.way) {
+            (Some(mirror), Some(Way::Agent(agent))) => mirror.push_staged(&agent.at(), start, cx),
+            _ => Ok(()),
+        }
+    }
+
+    /// Has the staging hold what the guest's tools have left.
+    fn bring_back(&mut self, cx: &mut Context) -> Result<(), VmError> {
+        match (&mut self.mirror, &self.way) {
+            (Some(mirror), Some(Way::Agent(agent))) => mirror.pull_staged(&agent.at(), cx),
+            // What it holds back it writes out, so that this side sees it.
+            _ => self.way()?.flush(&self.mount(), cx.cancel),
+        }
+    }
+
+    fn put_tree(&mut self, vfs: &Vfs, cx: &mut Context) -> Result<(), VmError> {
+        let (staging, start) = (self.settings.staging(), Instant::now());
+        let rules = self.settings.rules()?;
+        if self.road == Road::Mount {
+            self.staged = Some(Box::new(StagedTree::new(&staging, rules, vfs, cx)?));
+            return Ok(());
+        }
+        let staged = StagedTree::on_the_way(&staging, rules.clone(), vfs, cx)?;
+        let there = self.guest_path(staged.workspace())?;
+        let mirror = RemoteMirror::of_staged(&staged, there.into(), &self.settings.folder, rules)?;
+        self.mirror = Some(Box::new(mirror));
+        self.staged = Some(Box::new(staged));
+        self.carry_there(start, cx)
     }
 
     fn put_in(&mut self, vfs: &Vfs, cx: &mut Context) -> Result<(), VmError> {
@@ -159,8 +197,15 @@ impl GammaSession {
     }
 
     fn guest_path(&self, path: &VfsPath) -> Result<String, VmError> {
-        logical_path_to_guest(&self.settings.mount(), path.as_os_str())
-            .map_err(|error| VmError::Config(error.to_string()))
+        in_guest(&self.mount(), path)
+    }
+
+    /// The same for what goes past the agent, and so past what only its tools see.
+    fn real_path(&self, path: &VfsPath) -> Result<String, VmError> {
+        match &self.way {
+            Some(Way::Agent(agent)) if self.road == Road::Transfer => in_guest(agent.folder(), path),
+            _ => self.guest_path(path),
+        }
     }
 
     /// What became of the instance, for the words of a loss.
@@ -173,6 +218,10 @@ impl GammaSession {
             Some(found) => format!("the instance is {} now: {}", found.status, found.errors_in_words()),
         })
     }
+}
+
+fn in_guest(mount: &str, path: &VfsPath) -> Result<String, VmError> {
+    logical_path_to_guest(mount, path.as_os_str()).map_err(|error| VmError::Config(error.to_string()))
 }
 
 fn made(path: std::path::PathBuf) -> Result<(), VmError> {
@@ -211,6 +260,7 @@ impl Session for GammaSession {
         );
         let up = bring_up(&self.settings, &self.limactl, &choice, &mut self.started, &mut cx)?;
         self.workspace = Some(vfs.workspace());
+        self.road = up.road;
         let (isolation, less) = up.way.isolation();
         let less = less.map(str::to_owned);
         let way = self.way.insert(up.way);
@@ -218,14 +268,23 @@ impl Session for GammaSession {
         self.settings
             .is_enough(isolation, up.no_agent.as_deref().or(less.as_deref()))?;
         match self.settings.mode {
-            WorkspaceMode::Sync => {
-                let rules = self.settings.rules()?;
-                let staged = StagedTree::new(&self.settings.staging(), rules, vfs, &mut cx)?;
-                self.staged = Some(Box::new(staged));
-            }
+            WorkspaceMode::Sync => self.put_tree(vfs, &mut cx)?,
             WorkspaceMode::Guest => self.put_in(vfs, &mut cx)?,
         }
-        let mounted = format!("mounted by {}", up.mount_type);
+        let how = match &self.way {
+            Some(Way::Agent(agent)) if self.road == Road::Transfer => {
+                format!("the tree is carried to `{}` and back", agent.folder())
+            }
+            _ => format!("mounted by {}", up.mount_type),
+        };
+        if self.road == Road::Mount && may_be_late(&up.mount_type) {
+            cx.emitter.warn(format!(
+                "the Lima instance `{}` mounts by {}: the guest may see files that this run or the user has just changed \
+                 as they were, or cut off. vm.lima.carry = \"auto\" with the agent carries the tree instead, and mountType \
+                 `9p` or `virtiofs` shows it at once",
+                self.limactl.instance, up.mount_type
+            ));
+        }
         let why = match up.no_agent {
             Some(no_agent) => Some(format!("without the agent: {no_agent}")),
             None => less,
@@ -233,7 +292,7 @@ impl Session for GammaSession {
         Ok(Readiness {
             strategy: None,
             isolation,
-            why: Some(std::iter::once(mounted).chain(why).collect::<Vec<_>>().join("; ")),
+            why: Some(std::iter::once(how).chain(why).collect::<Vec<_>>().join("; ")),
         })
     }
 
@@ -243,7 +302,6 @@ impl Session for GammaSession {
         command: &ToolCommand,
         messages: SyncSender<Message>,
     ) -> Result<Box<dyn Running>, VmError> {
-        let folder = self.guest_path(&command.cwd)?;
         if command.terminal.is_some_and(|terminal| terminal.interactive) {
             if let Some(why) = self.way()?.broken() {
                 return Err(VmError::Lost {
@@ -251,19 +309,20 @@ impl Session for GammaSession {
                     source: None,
                 });
             }
-            let caller = &self.settings.lima.caller;
+            let (caller, folder) = (&self.settings.lima.caller, self.real_path(&command.cwd)?);
             return super::terminal::start(&self.limactl, caller, &self.mark, &folder, command, messages);
         }
+        let folder = self.guest_path(&command.cwd)?;
         self.way()?.start(&self.mark, &folder, command, messages)
     }
 
     fn exists(&self, path: &VfsPath) -> bool {
         match (&self.staged, self.files()) {
-            (Some(staged), _) => path.under(staged.tree()).symlink_metadata().is_ok(),
-            (None, Some(mut files)) => self
+            (Some(staged), _) if self.road == Road::Mount => path.under(staged.tree()).symlink_metadata().is_ok(),
+            (_, Some(mut files)) => self
                 .guest_path(path)
                 .is_ok_and(|path| files.stat(path.as_ref()).is_ok_and(|found| found.is_some())),
-            (None, None) => false,
+            (_, None) => false,
         }
     }
 
@@ -285,7 +344,7 @@ impl Session for GammaSession {
         if self.staged.is_none() {
             return Ok(false);
         }
-        self.flush(cx.cancel)?;
+        self.bring_back(cx)?;
         match &mut self.staged {
             Some(staged) => staged.checkpoint(cx).map(|()| true),
             None => Ok(false),
@@ -293,13 +352,15 @@ impl Session for GammaSession {
     }
 
     fn roll_back(&mut self, cx: &mut Context) -> Result<(), VmError> {
-        if self.staged.is_some() {
-            self.flush(cx.cancel)?;
+        let start = Instant::now();
+        if self.staged.is_some() && self.road == Road::Mount {
+            self.bring_back(cx)?;
         }
         match &mut self.staged {
-            Some(staged) => staged.roll_back(cx),
-            None => Ok(()),
+            Some(staged) => staged.roll_back(cx)?,
+            None => return Ok(()),
         }
+        self.carry_there(start, cx)
     }
 
     fn collect(&mut self, vfs: &mut Vfs, cx: &mut Context) -> Result<Baseline, VmError> {
@@ -310,10 +371,10 @@ impl Session for GammaSession {
             };
             return outputs.collect(&mut *files, folder.as_ref(), vfs, cx);
         }
-        // Where the guest was lost the folder is there all the same, and what it holds is worth keeping.
+        // Where the guest was lost a folder that both share is there all the same, and what it holds is worth keeping.
         let lost = self.way.as_ref().is_none_or(|way| way.broken().is_some());
         if !lost {
-            self.flush(cx.cancel)?;
+            self.bring_back(cx)?;
         }
         match &mut self.staged {
             Some(staged) => staged.collect(vfs, cx),
@@ -323,6 +384,7 @@ impl Session for GammaSession {
 
     fn release(&mut self, cx: &mut Context) -> Result<(), VmError> {
         self.staged = None;
+        self.mirror = None;
         self.outputs = None;
         self.files = None;
         if let Some(way) = self.way.take() {
