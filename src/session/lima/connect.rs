@@ -154,6 +154,7 @@ impl Bringing<'_> {
             program: there,
             mount_type: self.found.mount_type.clone(),
             shows,
+            dir: self.found.dir.clone(),
             ssh_config: self.found.ssh_config.clone(),
             shell: self.found.shell.clone(),
         };

@@ -1,5 +1,6 @@
 //! What an earlier run has found in an instance, so that the next one need not look for it again.
 
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 /// Where an agent lies in a guest. Only a guess: what it leads to is proved anew by each run.
@@ -11,6 +12,8 @@ pub(super) struct Shortcut {
     pub(super) mount_type: String,
     /// Whether `vm.workspace_parent` is seen there.
     pub(super) shows: bool,
+    /// limactl's folder of the instance.
+    pub(super) dir: PathBuf,
     /// limactl's own words for ssh, by which the way is half as long as through limactl.
     pub(super) ssh_config: String,
     /// The shell there that makes the environment; empty where it is the user's own.
@@ -20,22 +23,33 @@ pub(super) struct Shortcut {
 /// What a note says where the folder is seen.
 const SHOWN: &str = "shown";
 
+/// When the instance's host agent, which notes itself there, was started; empty where that is not to be known. An
+/// instance can be edited while it is stopped, and has other mounts then.
+fn started(dir: &Path) -> String {
+    let noted = dir.is_absolute().then(|| dir.join("ha.pid").metadata().ok()).flatten();
+    noted.map_or_else(String::new, |noted| {
+        format!("{} {}.{:09}", noted.ino(), noted.mtime(), noted.mtime_nsec())
+    })
+}
+
 fn file(leases: &Path, instance: &str, digest: &str) -> PathBuf {
     leases.join(instance).join(format!("agent-{digest}"))
 }
 
 impl Shortcut {
-    /// The one to the agent of this digest, where one was noted.
+    /// The one to the agent of this digest, where one was noted and the instance was not started anew since.
     pub(super) fn read(leases: &Path, instance: &str, digest: &str) -> Option<Self> {
         let text = std::fs::read_to_string(file(leases, instance, digest)).ok()?;
-        let mut lines = text.splitn(5, '\n').map(str::to_owned);
+        let mut lines = text.splitn(7, '\n').map(str::to_owned);
         let (mount_type, shows, ssh_config) = (lines.next()?, lines.next()? == SHOWN, lines.next()?);
+        let (dir, then) = (PathBuf::from(lines.next()?), lines.next()?);
         let (shell, program) = (lines.next()?, lines.next()?);
         // A word such as `A=b` would be taken for a variable.
-        program.starts_with('/').then_some(Self {
+        (program.starts_with('/') && started(&dir) == then).then_some(Self {
             program,
             mount_type,
             shows,
+            dir,
             ssh_config,
             shell,
         })
@@ -51,8 +65,9 @@ impl Shortcut {
             }
         }
         let shows = if self.shows { SHOWN } else { "" };
-        let of = [&self.ssh_config, &self.shell, &self.program].map(String::as_str);
-        let lines = [&[self.mount_type.as_str(), shows], &of[..]].concat();
+        let (dir, started) = (self.dir.to_string_lossy(), started(&self.dir));
+        let of = [&self.shell, &self.program].map(String::as_str);
+        let lines = [&[&self.mount_type, shows, &self.ssh_config, &dir, &started], &of[..]].concat();
         // Without it the next run takes the long way.
         let _ = std::fs::write(&wanted, lines.join("\n"));
     }
@@ -76,6 +91,7 @@ mod tests {
             program: "/home/u/a b".to_owned(),
             mount_type: "9p".to_owned(),
             shows: true,
+            dir: leases.join("l"),
             ssh_config: "/l/t/ssh.config".to_owned(),
             shell: "/bin/bash".to_owned(),
         };
@@ -86,7 +102,7 @@ mod tests {
         assert_eq!(Shortcut::read(leases, "t", "1"), None);
         Shortcut::forget(leases, "t", "2");
         assert_eq!(Shortcut::read(leases, "t", "2"), None);
-        std::fs::write(leases.join("t/agent-3"), "9p\n\n\n\nX=/bin/true").unwrap();
+        std::fs::write(leases.join("t/agent-3"), "9p\n\n\n\n\n\nX=/bin/true").unwrap();
         assert_eq!(Shortcut::read(leases, "t", "3"), None);
     }
 }

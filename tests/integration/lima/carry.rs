@@ -76,6 +76,27 @@ fn the_mount_is_taken_where_it_is_as_good_or_nothing_else_is_to_be_had() {
 }
 
 #[test]
+fn an_instance_that_was_edited_and_started_again_is_judged_anew() {
+    let lima = Lima::running(TRUE);
+    // As limactl does at each start.
+    let start = |mount_type: &str| {
+        lima.put("mount-type", mount_type);
+        lima.put("ha.pid", "1");
+    };
+    start("virtiofs");
+    for _ in 0..2 {
+        assert_eq!(run(&lima).1, "mounted by virtiofs");
+    }
+    start("reverse-sshfs");
+    for _ in 0..2 {
+        let why = run(&lima).1;
+        assert!(why.starts_with("the tree is carried to `"), "{why}");
+    }
+    start("virtiofs");
+    assert_eq!(run(&lima).1, "mounted by virtiofs");
+}
+
+#[test]
 fn a_mount_that_may_show_files_as_they_were_is_warned_of_where_it_is_used() {
     const WARNING: &str = "the guest may see files";
     let lima = Lima::running(TRUE);
