@@ -1,7 +1,6 @@
 //! How the tree gets into a guest: by the folder that its instance mounts, or over the agent's connection.
 
 use crate::plan::{Carry, WorkspaceMode};
-
 use crate::session::VmError;
 
 use super::settings::LimaSettings;

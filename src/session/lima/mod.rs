@@ -19,6 +19,7 @@ mod shortcut;
 mod stream;
 mod terminal;
 mod tool;
+mod tree;
 mod way;
 
 pub use session::GammaSession;

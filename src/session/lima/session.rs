@@ -7,8 +7,6 @@ use crate::guest_fs::{GuestFsOps, logical_path_to_guest};
 use crate::plan::{VmConfig, WorkspaceMode};
 use crate::process::{Cancel, Message, Running, ToolCommand};
 use crate::session::guest_tree::{Outputs, put_inputs};
-use crate::session::sidecar::RemoteMirror;
-use crate::session::staged_tree::StagedTree;
 use crate::session::{Context, Readiness, Session, VmError};
 use crate::sys::fs::make_private_dirs;
 use crate::vfs::{Vfs, VfsPath};
@@ -22,6 +20,7 @@ use super::limactl::Limactl;
 use super::line::random;
 use super::ready::bring_up;
 use super::settings::LimaSettings;
+use super::tree::Tree;
 use super::way::{Files, Way};
 
 /// How long a look at a lost instance may take.
@@ -38,11 +37,9 @@ pub struct GammaSession {
     started: bool,
     /// The workspace as a path of the Vfs.
     workspace: Option<VfsPath>,
-    staged: Option<Box<StagedTree>>,
     /// How the tree gets there.
     road: Road,
-    /// Where the tree does not go by the mount: carries what was staged further.
-    mirror: Option<Box<RemoteMirror>>,
+    tree: Option<Box<Tree>>,
     /// In guest mode.
     outputs: Option<Box<Outputs>>,
     /// Handed out to callers of the library.
@@ -65,9 +62,8 @@ impl GammaSession {
             lease: None,
             started: false,
             workspace: None,
-            staged: None,
             road: Road::Mount,
-            mirror: None,
+            tree: None,
             outputs: None,
             files: None,
         }
@@ -109,12 +105,10 @@ impl GammaSession {
     /// # Errors
     /// [`VmError::Sync`].
     pub fn push(&mut self, vfs: &Vfs, cx: &mut Context) -> Result<(), VmError> {
-        let start = Instant::now();
-        match &mut self.staged {
-            Some(staged) => staged.push_again(vfs, cx)?,
-            None => return Ok(()),
+        match (&mut self.tree, &self.way) {
+            (Some(tree), Some(way)) => tree.push(way, vfs, cx),
+            _ => Ok(()),
         }
-        self.carry_there(start, cx)
     }
 
     /// Brings what a tool has changed into the Vfs.
@@ -122,10 +116,10 @@ impl GammaSession {
     /// # Errors
     /// [`VmError::Sync`], and [`VmError::Lost`] where the guest is gone.
     pub fn pull(&mut self, vfs: &mut Vfs, cx: &mut Context) -> Result<(), VmError> {
-        if self.staged.is_some() {
-            self.bring_back(cx)?;
+        match (&mut self.tree, &self.way) {
+            (Some(tree), Some(way)) => tree.pull(way, vfs, cx),
+            _ => Ok(()),
         }
-        self.staged.as_mut().map_or(Ok(()), |staged| staged.pull(vfs, cx))
     }
 
     /// Replaces this process by a login shell in the guest, at the workspace's place there;
@@ -154,38 +148,6 @@ impl GammaSession {
     /// Where Vfs paths begin in the guest, for its tools.
     fn mount(&self) -> String {
         self.settings.mount(self.road)
-    }
-
-    /// Has the guest's tools see what was staged since `start`.
-    fn carry_there(&mut self, start: Instant, cx: &mut Context) -> Result<(), VmError> {
-        match (&mut self.mirror, &self.way) {
-            (Some(mirror), Some(Way::Agent(agent))) => mirror.push_staged(&agent.at(), start, cx),
-            _ => Ok(()),
-        }
-    }
-
-    /// Has the staging hold what the guest's tools have left.
-    fn bring_back(&mut self, cx: &mut Context) -> Result<(), VmError> {
-        match (&mut self.mirror, &self.way) {
-            (Some(mirror), Some(Way::Agent(agent))) => mirror.pull_staged(&agent.at(), cx),
-            // What it holds back it writes out, so that this side sees it.
-            _ => self.way()?.flush(&self.mount(), cx.cancel),
-        }
-    }
-
-    fn put_tree(&mut self, vfs: &Vfs, cx: &mut Context) -> Result<(), VmError> {
-        let (staging, start) = (self.settings.staging(), Instant::now());
-        let rules = self.settings.rules()?;
-        if self.road == Road::Mount {
-            self.staged = Some(Box::new(StagedTree::new(&staging, rules, vfs, cx)?));
-            return Ok(());
-        }
-        let staged = StagedTree::on_the_way(&staging, rules.clone(), vfs, cx)?;
-        let there = self.guest_path(staged.workspace())?;
-        let mirror = RemoteMirror::of_staged(&staged, there.into(), &self.settings.folder, rules)?;
-        self.mirror = Some(Box::new(mirror));
-        self.staged = Some(Box::new(staged));
-        self.carry_there(start, cx)
     }
 
     fn put_in(&mut self, vfs: &Vfs, cx: &mut Context) -> Result<(), VmError> {
@@ -268,7 +230,11 @@ impl Session for GammaSession {
         self.settings
             .is_enough(isolation, up.no_agent.as_deref().or(less.as_deref()))?;
         match self.settings.mode {
-            WorkspaceMode::Sync => self.put_tree(vfs, &mut cx)?,
+            WorkspaceMode::Sync => {
+                let there = self.guest_path(&vfs.workspace())?;
+                let tree = Tree::put(&self.settings, (self.road, there.as_ref()), self.way()?, vfs, &mut cx)?;
+                self.tree = Some(Box::new(tree));
+            }
             WorkspaceMode::Guest => self.put_in(vfs, &mut cx)?,
         }
         let how = match &self.way {
@@ -317,13 +283,13 @@ impl Session for GammaSession {
     }
 
     fn exists(&self, path: &VfsPath) -> bool {
-        match (&self.staged, self.files()) {
-            (Some(staged), _) if self.road == Road::Mount => path.under(staged.tree()).symlink_metadata().is_ok(),
-            (_, Some(mut files)) => self
-                .guest_path(path)
-                .is_ok_and(|path| files.stat(path.as_ref()).is_ok_and(|found| found.is_some())),
-            (_, None) => false,
-        }
+        let here = self.tree.as_ref().and_then(|tree| tree.exists(path));
+        here.unwrap_or_else(|| {
+            let (Some(mut files), Ok(path)) = (self.files(), self.guest_path(path)) else {
+                return false;
+            };
+            files.stat(path.as_ref()).is_ok_and(|found| found.is_some())
+        })
     }
 
     fn explain(&self, stderr: &[u8]) -> Option<String> {
@@ -341,26 +307,17 @@ impl Session for GammaSession {
     }
 
     fn checkpoint(&mut self, cx: &mut Context) -> Result<bool, VmError> {
-        if self.staged.is_none() {
-            return Ok(false);
-        }
-        self.bring_back(cx)?;
-        match &mut self.staged {
-            Some(staged) => staged.checkpoint(cx).map(|()| true),
-            None => Ok(false),
+        match (&mut self.tree, &self.way) {
+            (Some(tree), Some(way)) => tree.checkpoint(way, cx).map(|()| true),
+            _ => Ok(false),
         }
     }
 
     fn roll_back(&mut self, cx: &mut Context) -> Result<(), VmError> {
-        let start = Instant::now();
-        if self.staged.is_some() && self.road == Road::Mount {
-            self.bring_back(cx)?;
+        match (&mut self.tree, &self.way) {
+            (Some(tree), Some(way)) => tree.roll_back(way, cx),
+            _ => Ok(()),
         }
-        match &mut self.staged {
-            Some(staged) => staged.roll_back(cx)?,
-            None => return Ok(()),
-        }
-        self.carry_there(start, cx)
     }
 
     fn collect(&mut self, vfs: &mut Vfs, cx: &mut Context) -> Result<Baseline, VmError> {
@@ -371,20 +328,14 @@ impl Session for GammaSession {
             };
             return outputs.collect(&mut *files, folder.as_ref(), vfs, cx);
         }
-        // Where the guest was lost a folder that both share is there all the same, and what it holds is worth keeping.
-        let lost = self.way.as_ref().is_none_or(|way| way.broken().is_some());
-        if !lost {
-            self.bring_back(cx)?;
-        }
-        match &mut self.staged {
-            Some(staged) => staged.collect(vfs, cx),
+        match &mut self.tree {
+            Some(tree) => tree.collect(self.way.as_ref(), vfs, cx),
             None => Err(VmError::not_ready()),
         }
     }
 
     fn release(&mut self, cx: &mut Context) -> Result<(), VmError> {
-        self.staged = None;
-        self.mirror = None;
+        self.tree = None;
         self.outputs = None;
         self.files = None;
         if let Some(way) = self.way.take() {

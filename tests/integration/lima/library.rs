@@ -38,6 +38,16 @@ fn the_doctor_looks_into_a_guest_that_runs_and_starts_none() {
         other.contains("warning") && other.contains("the guest is s390x"),
         "{other}"
     );
+    let mount = |lima: &Lima| {
+        let found = checks(lima);
+        let found = found.iter().find(|check| check["check"] == "mount").unwrap();
+        format!("{} {}", found["state"], found["found"])
+    };
+    let unseen = Lima::running(TRUE);
+    unseen.put("mounts", "[]");
+    assert!(mount(&unseen).contains("info") && mount(&unseen).contains("the agent carries the tree"));
+    unseen.put("arch", "s390x");
+    assert!(mount(&unseen).contains("problem"), "{}", mount(&unseen));
     set_agent("off");
     assert!(agent(&checks(&Lima::running(TRUE))).contains("off"));
     set_agent("/etc/passwd");
