@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::sidecar::Digest;
 use crate::sys::fs::{self, Kind, Stamp, Time};
 use crate::workspace::{
-    At as _, CancelFn, PathTable, SyncError, Walk, compare, load_table, stop_if, store_table, threads,
+    At as _, CancelFn, PathTable, StoredCursor, SyncError, Walk, compare, stop_if, store_table, threads,
 };
 
 use super::entries::{NO_DIGEST, record_of};
@@ -82,7 +82,7 @@ struct Unknown {
 impl Mirror {
     /// Looks at the whole tree. Only what the index does not know is read.
     pub(crate) fn look(&self, cancel: CancelFn) -> Result<Manifest, MirrorError> {
-        let met = Walk {
+        let mut rows = Walk {
             root: &self.root,
             path: &self.path,
             rules: &self.rules,
@@ -90,25 +90,19 @@ impl Mirror {
             list_ignored: false,
             cancel,
         }
-        .run()?;
-        let known: PathTable<Own> = load_table(&self.index, HEAD).unwrap_or_default();
-        let mut rows = met.filter_map(|_, met| {
-            Some(Own {
-                stamp: met.stamp,
-                digest: NO_DIGEST,
-                settled: false,
-            })
-        });
-        let (unknown, mut is_new) = recall(&mut rows, &met, &known);
-        is_new |= known.len() != rows.len();
-        drop((met, known));
+        .run_as(|met| Own {
+            stamp: met.stamp,
+            digest: NO_DIGEST,
+            settled: false,
+        })?;
+        let (unknown, is_new) = recall(&mut rows, StoredCursor::open(&self.index, HEAD));
         let read = unknown.iter().map(|folder| folder.rows.len() as u64).sum();
         let gone = self.read_all(&mut rows, &unknown, cancel)?;
         if !gone.is_empty() {
             rows = rows.filter_map(|row, own| (!gone.contains(&row)).then_some(*own));
         }
         if is_new || read > 0 {
-            self.remember(&rows)?;
+            self.remember(&rows, |row| Some(*rows.value(row)))?;
         }
         Ok(Manifest {
             digest: digest_of(&rows),
@@ -117,9 +111,9 @@ impl Mirror {
         })
     }
 
-    /// Writes the index.
-    pub(super) fn remember(&self, rows: &PathTable<Own>) -> Result<(), SyncError> {
-        store_table(rows, HEAD, &self.index)
+    /// Writes the index: names and depths of a table, with a value of this side's for each row that is there.
+    pub(super) fn remember<T>(&self, rows: &PathTable<T>, own: impl Fn(usize) -> Option<Own>) -> Result<(), SyncError> {
+        store_table(rows, own, HEAD, &self.index)
     }
 
     /// Reads what is not known; gives the rows of what is not there any more.
@@ -200,19 +194,15 @@ impl Mirror {
 }
 
 /// Takes digests from the index; gives what it does not know, and whether it is out of date.
-fn recall<T>(rows: &mut PathTable<Own>, met: &PathTable<T>, known: &PathTable<Own>) -> (Vec<Unknown>, bool) {
+fn recall(rows: &mut PathTable<Own>, mut known: StoredCursor<Own>) -> (Vec<Unknown>, bool) {
     let mut unknown: Vec<Unknown> = Vec::new();
     let mut is_new = false;
-    // Of the table that is not changed meanwhile.
-    let mut now = met.cursor();
-    let mut before = known.cursor();
-    while let Some((row, _)) = now.current() {
-        let path = now.path();
-        while before.current().is_some() && compare(before.path(), path).is_lt() {
-            before.advance();
+    let count = rows.len() as u64;
+    rows.update(|row, path, own| {
+        while known.current().is_some() && compare(known.path(), path).is_lt() {
+            known.advance();
         }
-        let own = rows.value_mut(row);
-        let old = before.current().filter(|_| before.path() == path).map(|(_, own)| own);
+        let old = known.current().filter(|_| known.path() == path);
         is_new |= old.is_none_or(|old| old.stamp.kind() != own.stamp.kind());
         if matches!(own.stamp.kind(), Kind::File | Kind::Symlink) {
             match old.filter(|old| old.settled && old.stamp == own.stamp) {
@@ -220,9 +210,8 @@ fn recall<T>(rows: &mut PathTable<Own>, met: &PathTable<T>, known: &PathTable<Ow
                 None => note(&mut unknown, path.parent().unwrap_or(Path::new("")), row),
             }
         }
-        now.advance();
-    }
-    (unknown, is_new)
+    });
+    (unknown, is_new || known.count() != count)
 }
 
 fn note(unknown: &mut Vec<Unknown>, folder: &Path, row: usize) {
