@@ -1,6 +1,6 @@
 //! What a tree holds: its entries with the digests of their contents.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt as _;
@@ -133,19 +133,25 @@ impl Mirror {
             })
             .collect();
         let next = AtomicUsize::new(0);
-        let found = Mutex::new(Ok(Vec::new()));
-        let named = &*rows;
+        let reading = Mutex::new(Reading {
+            rows,
+            gone: Vec::new(),
+            failure: None,
+        });
+        let lock = || reading.lock().unwrap_or_else(PoisonError::into_inner);
         let work = || {
-            loop {
-                let Some((folder, wanted)) = batches.get(next.fetch_add(1, Ordering::Relaxed)) else {
+            while let Some((folder, wanted)) = batches.get(next.fetch_add(1, Ordering::Relaxed)) {
+                let entries = lock().entries(wanted);
+                let read = self.read_some(folder, entries, cancel);
+                let mut reading = lock();
+                match read {
+                    Ok(read) => reading.put(read),
+                    Err(error) => {
+                        reading.failure.get_or_insert(error);
+                    }
+                }
+                if reading.failure.is_some() {
                     return;
-                };
-                let read = self.read_some(named, folder, wanted, cancel);
-                let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);
-                match (&mut *found, read) {
-                    (Ok(found), Ok(read)) => found.extend(read),
-                    (Ok(_), Err(error)) => *found = Err(error),
-                    (Err(_), _) => return,
                 }
             }
         };
@@ -155,41 +161,64 @@ impl Mirror {
             }
             work();
         });
-        let mut gone = Vec::new();
-        for (row, own) in found.into_inner().unwrap_or_else(PoisonError::into_inner)? {
-            match own {
-                Some(own) => *rows.value_mut(row) = own,
-                None => gone.push(row),
-            }
+        let reading = reading.into_inner().unwrap_or_else(PoisonError::into_inner);
+        match reading.failure {
+            Some(failure) => Err(failure),
+            None => Ok(reading.gone),
         }
-        Ok(gone)
     }
 
     fn read_some(
         &self,
-        rows: &PathTable<Own>,
         folder: &Path,
-        wanted: &[usize],
+        entries: Vec<(usize, OsString, Kind)>,
         cancel: CancelFn,
     ) -> Result<Vec<(usize, Option<Own>)>, SyncError> {
         let at = self.path.join(folder);
         let dir = match fs::open_beneath(&self.root, folder) {
             Ok(dir) => dir,
-            Err(error) if has_gone(&error) => return Ok(wanted.iter().map(|row| (*row, None)).collect()),
+            Err(error) if has_gone(&error) => return Ok(entries.iter().map(|(row, ..)| (*row, None)).collect()),
             Err(error) => return Err(error).at("open the folder", at),
         };
-        let mut read = Vec::with_capacity(wanted.len());
-        for row in wanted {
+        let mut read = Vec::with_capacity(entries.len());
+        for (row, name, kind) in entries {
             stop_if(cancel)?;
-            let name = rows.name(*row);
-            let own = match read_entry(&dir, name, rows.value(*row).stamp.kind(), cancel) {
+            let own = match read_entry(&dir, &name, kind, cancel) {
                 Ok(own) => Some(own),
                 Err(error) if has_gone(&error) => None,
                 Err(error) => return Err(error).at("read", at.join(name)),
             };
-            read.push((*row, own));
+            read.push((row, own));
         }
         Ok(read)
+    }
+}
+
+/// What the threads that read files have in common. What is read goes to its row at once: all of it together would be
+/// as large as the table.
+struct Reading<'a> {
+    rows: &'a mut PathTable<Own>,
+    gone: Vec<usize>,
+    failure: Option<SyncError>,
+}
+
+impl Reading<'_> {
+    /// What there is to know of some rows for them to be read, as a copy: nobody is kept waiting meanwhile.
+    fn entries(&self, wanted: &[usize]) -> Vec<(usize, OsString, Kind)> {
+        let entry = |row: &usize| {
+            let kind = self.rows.value(*row).stamp.kind();
+            (*row, self.rows.name(*row).to_owned(), kind)
+        };
+        wanted.iter().map(entry).collect()
+    }
+
+    fn put(&mut self, read: Vec<(usize, Option<Own>)>) {
+        for (row, own) in read {
+            match own {
+                Some(own) => *self.rows.value_mut(row) = own,
+                None => self.gone.push(row),
+            }
+        }
     }
 }
 
