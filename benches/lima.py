@@ -31,17 +31,17 @@ def spawn(argv, cwd="/"):
     return took
 
 
-def project(name, tools, agent="auto"):
+def project(name, tools, agent="auto", carry="auto", tool=("true",)):
     folder = f"{PLACE}/{name}"
     os.makedirs(folder, exist_ok=True)
     with open(f"{folder}/devshell.toml", "w") as toml:
         toml.write(
             f'[vm]\nbackend = "lima"\nready_timeout = "30m"\nworkspace_parent = "{PLACE}/shared"\n[vm.lima]\n'
             f'instance = "t"\nlimactl = "{LIMACTL}"\ntemplate = "{options.template}"\ncpus = 2\nmemory = "1GiB"\n'
-            f'disk = "6GiB"\nagent = "{agent}"\n'
+            f'disk = "6GiB"\nagent = "{agent}"\ncarry = "{carry}"\n'
         )
         for number in range(tools):
-            toml.write(f'[[tool]]\nname = "t{number}"\nrun = ["true"]\n')
+            toml.write(f'[[tool]]\nname = "t{number}"\nrun = {json.dumps(tool)}\n')
     return folder
 
 
@@ -62,35 +62,49 @@ def row(what, ours, peer, theirs, goal=None):
 
 
 os.makedirs(f"{PLACE}/shared")
-one, many = project("one", 1), project("many", 21)
-plain, plain_many = project("plain", 1, "off"), project("plainmany", 6, "off")
-spawn([DEVSHELL, "run"], one)
+# The guest mounts by 9p, where `auto` carries the tree.
+ways = {"carried": {}, "mount": {"carry": "mount"}, "no agent": {"agent": "off"}}
+MORE = {"carried": 20, "mount": 20, "no agent": 5}
+one = {way: project(f"one-{way}", 1, **of) for way, of in ways.items()}
+many = {way: project(f"many-{way}", 1 + MORE[way], **of) for way, of in ways.items()}
+spawn([DEVSHELL, "run"], one["carried"])
 version = subprocess.run([LIMACTL, "--version"], capture_output=True, text=True).stdout.strip()
 print(f"{version}; {os.cpu_count()} processors; load at the start {os.getloadavg()[0]:.1f}\n")
 print("| what | devshell | against | takes | ratio | goal |\n|---|---|---|---|---|---|")
-shell, whole, further, off, off_many = median(
+run_in = lambda folder: lambda: spawn([DEVSHELL, "run"], folder)
+shell, *took = median(
     [
         lambda: spawn([LIMACTL, "shell", "--workdir", "/", "t", "true"]),
-        lambda: spawn([DEVSHELL, "run"], one),
-        lambda: spawn([DEVSHELL, "run"], many),
-        lambda: spawn([DEVSHELL, "run"], plain),
-        lambda: spawn([DEVSHELL, "run"], plain_many),
+        *map(run_in, one.values()),
+        *map(run_in, many.values()),
     ],
     options.runs,
 )
-row("a whole run of one `true`", whole, "`limactl shell t true`", shell, 1.5)
-row("each further `true` of a run", (further - whole) / 20, "the same", shell, 0.1)
-row("a whole run, without the agent", off, "the same", shell)
-row("each further `true`, without it", (off_many - off) / 5, "the same", shell)
+whole, further = dict(zip(ways, took)), dict(zip(ways, took[len(ways) :]))
+for way in ways:
+    goals = (None, None) if way == "no agent" else (1.5, 0.1)
+    row(f"a whole run of one `true`, {way}", whole[way], "`limactl shell t true`", shell, goals[0])
+    row(f"each further `true` of a run, {way}", (further[way] - whole[way]) / MORE[way], "the same", shell, goals[1])
 
-tree = project("tree", 1)
-for number in range(options.files):
-    folder = f"{tree}/d{number // 100}"
-    os.makedirs(folder, exist_ok=True)
-    with open(f"{folder}/f{number}", "wb") as file:
-        file.write(os.urandom(16) * 256)
+
+def fill(tree):
+    for number in range(options.files):
+        folder = f"{tree}/d{number // 100}"
+        os.makedirs(folder, exist_ok=True)
+        with open(f"{folder}/f{number}", "wb") as file:
+            file.write(os.urandom(16) * 256)
+    return tree
+
+
+# Warm: what is the same is there already.
+reading = ["sh", "-c", "find . -type f -exec cat {} + | wc -c"]
+trees = {way: fill(project(f"tree-{way}", 1, carry=way, tool=reading)) for way in ["transfer", "mount"]}
+spawn([DEVSHELL, "run"], trees["transfer"]), spawn([DEVSHELL, "run"], trees["mount"])
+over = median([run_in(trees["transfer"]), run_in(trees["mount"])], max(3, options.runs // 3))
+row(f"a run that reads all of {options.files} files, carried", over[0], "the same over the mount", over[1])
 listed = json.loads(subprocess.run([LIMACTL, "list", "--format", "json", "t"], capture_output=True).stdout)
 ssh = f"ssh -F {listed['sshConfigFile']}"
+tree = fill(project("tree", 1))
 turn, pushes = 0, []
 
 
@@ -117,6 +131,6 @@ def rsync():
 
 ours, theirs = median([run, rsync], max(3, options.runs // 3))
 what = f"10 changed of {options.files} files"
-row(f"push of {what}", statistics.median(pushes[1:]), "`rsync -a -e ssh` of them", theirs)
+row(f"push of {what}, carried", statistics.median(pushes[1:]), "`rsync -a -e ssh` of them", theirs)
 row(f"a whole run of `true` with {what}", ours, "the same", theirs)
 print(f"\nload at the end {os.getloadavg()[0]:.1f}")

@@ -8,8 +8,8 @@ use super::load::Origins;
 use super::schema::{list, nearest};
 use super::secret_table::{EXAMPLE, PLACES};
 use super::source::Rank;
-use super::wire::Config;
-use super::words::{BackendName, HostAccess, Require, Strategy, WorkspaceMode, WriteBack};
+use super::wire::{Agent, Config};
+use super::words::{BackendName, Carry, HostAccess, Require, Strategy, WorkspaceMode, WriteBack};
 
 /// Whether tools run on the host.
 pub(super) fn on_host(config: &Config) -> bool {
@@ -75,6 +75,19 @@ pub(super) fn contradictions(config: &Config, origins: &Origins, faulty: impl Fn
                 );
             }
         }
+    }
+    if config.vm.enabled
+        && config.vm.backend == BackendName::Lima
+        && config.vm.workspace_mode == WorkspaceMode::Sync
+        && config.vm.lima.carry == Carry::Transfer
+        && config.vm.lima.agent == Agent::Off
+    {
+        fault(
+            "`vm.lima.carry = \"transfer\"` cannot hold with `vm.lima.agent = \"off\"`".into(),
+            "vm.lima.carry",
+            &["vm.lima.agent", "vm.backend", "vm.workspace_mode", "vm.enabled"],
+            &["the tree is carried by the agent: let it be `auto`, or set `carry = \"mount\"`"],
+        );
     }
     if config.vm.enabled
         && config.vm.backend == BackendName::Beta

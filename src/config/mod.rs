@@ -46,7 +46,7 @@ pub use source::{Holder, Origin, Place, Rank, SourceText};
 pub use wire::{
     Agent, Beta, Config, Host, Lima, Remote, Retries, Run, Sandbox, Secret, Size, Tool, Vm, When, Workspace,
 };
-pub use words::{BackendName, ExitCode, HostAccess, Require, Strategy, WorkspaceMode, WriteBack};
+pub use words::{BackendName, Carry, ExitCode, HostAccess, Require, Strategy, WorkspaceMode, WriteBack};
 
 pub(crate) use env::is_of_vm;
 pub(crate) use load::defaults_and_environment;

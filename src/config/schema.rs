@@ -199,6 +199,7 @@ const LIMA: &[Key] = &[
     key("auto_build_essential", Kind::Bool),
     key("hints", Kind::Bool),
     key("agent", Kind::Text(Rule::Agent)),
+    key("carry", Kind::Word(&["auto", "mount", "transfer"])),
 ];
 
 const BETA: &[Key] = &[

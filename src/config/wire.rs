@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::text;
-use super::words::{BackendName, ExitCode, HostAccess, Require, Strategy, WorkspaceMode, WriteBack};
+use super::words::{BackendName, Carry, ExitCode, HostAccess, Require, Strategy, WorkspaceMode, WriteBack};
 
 /// Everything that `devshell.toml` can say, with the defaults filled in and the paths of this
 /// host absolute. `Option` stands where a key has no default.
@@ -102,6 +102,8 @@ pub struct Lima {
     pub hints: bool,
     /// The resident helper in the guest.
     pub agent: Agent,
+    /// How the tree gets there and back.
+    pub carry: Carry,
 }
 
 /// `[vm.beta]`.

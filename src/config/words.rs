@@ -64,6 +64,18 @@ words! {
 }
 
 words! {
+    /// `vm.lima.carry`.
+    Carry {
+        /// Over the agent's connection where that is truer or faster, else by the mount.
+        Auto = "auto",
+        /// By the folder that the instance mounts.
+        Mount = "mount",
+        /// Over the agent's connection.
+        Transfer = "transfer",
+    }
+}
+
+words! {
     /// `workspace.write_back`.
     WriteBack {
         /// When every required tool succeeded.

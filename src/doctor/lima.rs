@@ -5,6 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::config::{Carry, WorkspaceMode};
 use crate::process::{Cancel, CaptureLimits, Captured, SpawnRequest, Stdin, ToolExit, capture};
 use crate::quote::command_line;
 use crate::runner::chain;
@@ -145,8 +146,13 @@ fn instance(case: &Case, limactl: &Path) -> Vec<Check> {
             .mended_by(create(case, limactl, name)),
         }];
     };
-    let mut checks = vec![status(&found, limactl, name), mount(case, &found, limactl, name)];
     let agent = AgentChoice::of_plan(&case.config.vm.lima.agent.clone().into());
+    let fits = |choice: &AgentChoice| choice.program().is_some_and(|program| program.arch == found.arch);
+    let is_needed = !agent.as_ref().is_ok_and(fits)
+        || lima.carry == Carry::Mount
+        || case.config.vm.workspace_mode == WorkspaceMode::Guest;
+    let mount = mount(case, &found, limactl, is_needed);
+    let mut checks = vec![status(&found, limactl, name), mount];
     let digest = agent.as_ref().ok().and_then(AgentChoice::program);
     let digest = digest.map(|program| program.digest.clone()).unwrap_or_default();
     let mut is_there = false;
@@ -302,12 +308,18 @@ fn parent(case: &Case) -> &Path {
     staging.parent().unwrap_or(staging)
 }
 
-fn mount(case: &Case, found: &Instance, limactl: &Path, name: &str) -> Check {
+/// `is_needed`: nothing else could carry the tree.
+fn mount(case: &Case, found: &Instance, limactl: &Path, is_needed: bool) -> Check {
     let (parent, guest) = (parent(case), Path::new(&case.config.vm.guest_workspace));
     let home = variable(case, "HOME").map(PathBuf::from).unwrap_or_default();
     let seen = found.shows(parent, guest, &home);
     let (parent, guest) = (parent.display(), guest.display());
+    let name = case.config.vm.lima.instance.as_str();
     let check = match seen {
+        None | Some(false) if !is_needed => {
+            let why = format!("`{parent}` does not appear as `{guest}` to be written: the agent carries the tree");
+            return Check::info("mount", why);
+        }
         Some(true) => return Check::ok("mount", format!("`{parent}` appears as `{guest}`")),
         Some(false) => Check::problem("mount", format!("`{parent}` appears as `{guest}`, but read-only")),
         None => Check::problem(

@@ -1,7 +1,7 @@
 //! What backends with a guest need to know, from the config.
 
 use super::facts::Facts;
-use super::types::{AgentPlan, BetaPlan, GuestPlan, LimaPlan, Require, SidecarAddress};
+use super::types::{AgentPlan, BetaPlan, Carry, GuestPlan, LimaPlan, Require, SidecarAddress};
 use crate::config::{self, Config};
 
 pub(super) fn beta(config: &Config) -> BetaPlan {
@@ -27,6 +27,7 @@ pub(super) fn lima(config: &Config, facts: &Facts) -> LimaPlan {
         auto_build_essential: lima.auto_build_essential,
         hints: lima.hints,
         agent: lima.agent.clone().into(),
+        carry: lima.carry.into(),
         home: facts.variable("HOME").map(Into::into),
         caller: facts.env.clone(),
         guest: guest(config),
@@ -64,6 +65,16 @@ impl From<config::Agent> for AgentPlan {
             config::Agent::Off => Self::Off,
             config::Agent::Auto => Self::Auto,
             config::Agent::Path(path) => Self::Named(path),
+        }
+    }
+}
+
+impl From<config::Carry> for Carry {
+    fn from(carry: config::Carry) -> Self {
+        match carry {
+            config::Carry::Auto => Self::Auto,
+            config::Carry::Mount => Self::Mount,
+            config::Carry::Transfer => Self::Transfer,
         }
     }
 }

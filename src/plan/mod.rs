@@ -20,7 +20,7 @@ pub use error::PlanError;
 pub use facts::{Facts, own_roots, workspace_key};
 pub use resolve::{Selection, require_tools, resolve, resolve_exec};
 pub use types::{
-    AgentPlan, Backend, BetaPlan, GuestPlan, HostAccess, HostPlan, LimaPlan, Places, Plan, Require, Retries,
+    AgentPlan, Backend, BetaPlan, Carry, GuestPlan, HostAccess, HostPlan, LimaPlan, Places, Plan, Require, Retries,
     SecretPlan, SecretSource, SidecarAddress, Strategy, ToolPlan, When, WorkspaceMode, WriteBack,
 };
 pub use vm_config::VmConfig;

@@ -163,6 +163,8 @@ pub struct LimaPlan {
     pub hints: bool,
     /// The program that is to serve in the guest.
     pub agent: AgentPlan,
+    /// How the tree gets into the guest and back.
+    pub carry: Carry,
     /// What `~` means in the instance's mounts.
     pub home: Option<PathBuf>,
     /// The caller's environment: limactl's, where it is given a terminal.
@@ -180,6 +182,17 @@ pub enum AgentPlan {
     Auto,
     /// This program and no other.
     Named(PathBuf),
+}
+
+/// `vm.lima.carry`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Carry {
+    /// By transfer where that is truer or faster, else by the mount.
+    Auto,
+    /// By the folder that the instance mounts.
+    Mount,
+    /// Over the agent's connection, into the guest's own file system.
+    Transfer,
 }
 
 /// How a sidecar is reached (`vm.beta.socket`).

@@ -52,6 +52,8 @@ pub struct VmConfig {
     pub lima_hints: bool,
     /// `vm.lima.agent`.
     pub lima_agent: config::Agent,
+    /// `vm.lima.carry`.
+    pub lima_carry: config::Carry,
     /// `vm.beta.socket`: `unix:PATH`, `tcp:HOST:PORT` or `stdio`.
     pub beta_socket: Option<String>,
     /// `vm.beta.command`.
@@ -149,6 +151,7 @@ impl From<&Loaded> for VmConfig {
             auto_build_essential: vm.lima.auto_build_essential,
             lima_hints: vm.lima.hints,
             lima_agent: vm.lima.agent.clone(),
+            lima_carry: vm.lima.carry,
             beta_socket: vm.beta.socket.clone(),
             beta_command: vm.beta.command.clone(),
             beta_token_file: vm.beta.token_file.clone(),

@@ -121,11 +121,6 @@ impl BetaSettings {
         key_of(&self.key(), machine::id())
     }
 
-    /// Where contents lie that come from such a sidecar, until they have their place.
-    pub(super) fn incoming(&self) -> PathBuf {
-        self.tree.with_file_name(format!(".{}.incoming", self.key()))
-    }
-
     pub(super) fn staging(&self) -> StagingPlace {
         StagingPlace::Apart {
             folder: self.folder.clone(),

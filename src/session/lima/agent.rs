@@ -53,6 +53,15 @@ impl AgentChoice {
         }
     }
 
+    /// Why there is none, in words.
+    #[must_use]
+    pub fn why_none(&self) -> &str {
+        match self {
+            Self::Missing(why) => why,
+            Self::Off | Self::Auto(_) | Self::Named(_) => "vm.lima.agent is `off`",
+        }
+    }
+
     /// The program, where there is one.
     #[must_use]
     pub fn program(&self) -> Option<&AgentProgram> {

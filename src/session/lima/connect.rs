@@ -4,10 +4,11 @@ use std::error::Error as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::process::Cancel;
+use crate::process::{Cancel, Peer, PeerPipes};
 use crate::session::{Context, VmError};
 
 use super::agent::{AgentChoice, AgentProgram};
+use super::carry::Road;
 use super::guest::Guest;
 use super::install::{build_essential, put_agent};
 use super::instance::Instance;
@@ -28,6 +29,8 @@ pub(super) struct Up {
     pub(super) way: Way,
     /// How its mounts are made.
     pub(super) mount_type: String,
+    /// How the tree gets there.
+    pub(super) road: Road,
     /// Why there is no agent where one was wanted.
     pub(super) no_agent: Option<String>,
 }
@@ -37,12 +40,14 @@ pub(super) struct Bringing<'a> {
     pub(super) settings: &'a LimaSettings,
     pub(super) limactl: &'a Limactl,
     pub(super) found: &'a Instance,
+    /// Why the guest does not see the shared folder, where that is so.
+    pub(super) unseen: Option<String>,
     pub(super) at_once: AtOnce,
 }
 
 impl Bringing<'_> {
-    /// Connects and proves that the mount works: by the agent where there can be one, else by a
-    /// shell. `early` is a connection that was begun already.
+    /// Connects, and proves that the mount works where the tree goes by it: by the agent where there
+    /// can be one, else by a shell. `early` is a connection that was begun already.
     pub(super) fn connect(
         mut self,
         choice: &AgentChoice,
@@ -59,7 +64,7 @@ impl Bringing<'_> {
             AgentChoice::Missing(why) => Some(why.clone()),
             AgentChoice::Auto(program) | AgentChoice::Named(program) => {
                 match self.agent(program, &guest, serves, &cancel) {
-                    Ok(agent) => return Ok(self.up(Way::Agent(Box::new(agent)), None)),
+                    Ok((agent, road)) => return Ok(self.up(Way::Agent(Box::new(agent)), road, None)),
                     Err(error) if error.is_cancelled() => return Err(error),
                     Err(error) => Some(in_words(&error)),
                 }
@@ -73,6 +78,7 @@ impl Bringing<'_> {
                 self.limactl.instance
             )));
         }
+        self.is_shown(no_agent.as_deref())?;
         let guest = if guest.is_open() {
             guest
         } else {
@@ -81,13 +87,26 @@ impl Bringing<'_> {
             self.greeted(None, &cancel)?.0
         };
         shell_proved(self.settings, self.limactl, &guest, &cancel)?;
-        Ok(self.up(Way::Shell(Arc::new(guest)), no_agent))
+        Ok(self.up(Way::Shell(Arc::new(guest)), Road::Mount, no_agent))
     }
 
-    fn up(&self, way: Way, no_agent: Option<String>) -> Up {
+    /// That the tree can go by the mount, as without the agent it must.
+    fn is_shown(&self, no_agent: Option<&str>) -> Result<(), VmError> {
+        let why = no_agent.unwrap_or("vm.lima.agent is `off`");
+        self.settings.does_without(why, &self.limactl.instance)?;
+        match &self.unseen {
+            Some(unseen) => Err(VmError::Lima(format!(
+                "{unseen} (or let the agent carry the tree, which could not be had: {why})"
+            ))),
+            None => Ok(()),
+        }
+    }
+
+    fn up(&self, way: Way, road: Road, no_agent: Option<String>) -> Up {
         Up {
             way,
             mount_type: self.found.mount_type.clone(),
+            road,
             no_agent,
         }
     }
@@ -120,7 +139,9 @@ impl Bringing<'_> {
         guest: &Guest,
         serves: Option<String>,
         cancel: &Cancel,
-    ) -> Result<Agent, VmError> {
+    ) -> Result<(Agent, Road), VmError> {
+        let shows = self.unseen.is_none();
+        let road = self.settings.road(&self.found.mount_type, shows);
         let there = match serves {
             Some(there) => there,
             None => {
@@ -128,23 +149,16 @@ impl Bringing<'_> {
                 guest.serve(&program.digest, cancel)?
             }
         };
-        let agent = Agent::begin(self.limactl, guest.pipes()?, &self.settings.mount(), cancel)?;
-        agent_proved(self.settings, self.limactl, &agent)?;
-        // What is to be said of a mount is said by each run.
-        let home = self.settings.lima.home.clone().unwrap_or_default();
-        if !self
-            .found
-            .may_be_late(self.settings.lima.guest.guest_workspace.as_ref(), &home)
-        {
-            let shortcut = Shortcut {
-                program: there,
-                mount_type: self.found.mount_type.clone(),
-                ssh_config: self.found.ssh_config.clone(),
-                shell: self.found.shell.clone(),
-            };
-            shortcut.note(&self.settings.leases, &self.limactl.instance, &program.digest);
-        }
-        Ok(agent)
+        let agent = begun(self.settings, self.limactl, guest.pipes()?, road, cancel)?;
+        let shortcut = Shortcut {
+            program: there,
+            mount_type: self.found.mount_type.clone(),
+            shows,
+            ssh_config: self.found.ssh_config.clone(),
+            shell: self.found.shell.clone(),
+        };
+        shortcut.note(&self.settings.leases, &self.limactl.instance, &program.digest);
+        Ok((agent, road))
     }
 
     fn unreachable(&self, error: LineError) -> VmError {
@@ -177,6 +191,7 @@ pub(super) fn by_shortcut(
         return Ok(None);
     };
     let limit = cancel.remaining().map_or(SHORTCUT, |left| left.min(SHORTCUT));
+    let road = settings.road(&shortcut.mount_type, shortcut.shows);
     let root = &settings.lima.guest.guest_workspace;
     let line = Line::to_agent(limactl, &shortcut, root).map_err(LineError::Here);
     let answered = line.and_then(|mut line| {
@@ -184,14 +199,15 @@ pub(super) fn by_shortcut(
         Ok(line.into_pipes())
     });
     let agent = match answered {
-        Ok(pipes) => Agent::begin(limactl, pipes, &settings.mount(), cancel),
+        Ok(pipes) => begun(settings, limactl, pipes, road, cancel),
         Err(LineError::Cancelled) => Err(VmError::Interrupted),
         Err(_) => Err(VmError::not_ready()),
     };
-    match agent.and_then(|agent| agent_proved(settings, limactl, &agent).map(|()| agent)) {
+    match agent {
         Ok(agent) => Ok(Some(Up {
             way: Way::Agent(Box::new(agent)),
             mount_type: shortcut.mount_type,
+            road,
             no_agent: None,
         })),
         Err(error) if error.is_cancelled() => Err(error),
@@ -200,6 +216,21 @@ pub(super) fn by_shortcut(
             Ok(None)
         }
     }
+}
+
+/// A session of the agent's, in a folder that will do.
+fn begun(
+    settings: &LimaSettings,
+    limactl: &Limactl,
+    pipes: (Peer, PeerPipes),
+    road: Road,
+    cancel: &Cancel,
+) -> Result<Agent, VmError> {
+    let agent = Agent::begin(limactl, pipes, settings, road, cancel)?;
+    if road == Road::Mount {
+        agent_proved(settings, limactl, &agent)?;
+    }
+    Ok(agent)
 }
 
 /// What the agent writes into the mount is seen here: then it is this very folder.
@@ -219,7 +250,7 @@ fn shell_proved(settings: &LimaSettings, limactl: &Limactl, guest: &Guest, cance
     let (of_host, of_guest) = (settings.tree().join(&there), settings.tree().join(&here));
     std::fs::write(&of_host, &word)
         .map_err(|error| no_mount(settings, limactl, &format!("`{}`: {error}", of_host.display())))?;
-    let at = quoted(&settings.mount());
+    let at = quoted(&settings.mount(Road::Mount));
     let script = format!("cat {at}/{there} && printf %s {word} >{at}/{here} && chmod 666 {at}/{here}");
     let asked = guest.ask(&script, cancel);
     let seen = std::fs::read_to_string(&of_guest);

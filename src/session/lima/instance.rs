@@ -34,8 +34,6 @@ pub struct Mount {
     pub point: PathBuf,
     /// Whether the guest may write to it.
     pub writable: bool,
-    /// Whether sshfs, where it is that, may keep what it has seen of a file.
-    pub cached: bool,
 }
 
 /// The instance of this name in what limactl has listed: one object a line.
@@ -69,7 +67,6 @@ impl From<&Value> for Instance {
                             .map_or_else(|| location.clone(), PathBuf::from),
                         location,
                         writable: mount["writable"].as_bool().unwrap_or(false),
-                        cached: mount["sshfs"]["cache"].as_bool().unwrap_or(true),
                     })
                 })
                 .collect(),
@@ -87,14 +84,6 @@ impl Instance {
             (point.join(rest) == guest).then_some(mount.writable)
         });
         seen.max()
-    }
-
-    /// Whether the guest may see files of this guest path as they were: reverse-sshfs keeps their
-    /// sizes for a while, and what has grown is cut off there.
-    #[must_use]
-    pub fn may_be_late(&self, guest: &Path, home: &Path) -> bool {
-        let shows = |mount: &&Mount| guest.starts_with(expanded(&mount.point, home));
-        self.mount_type == "reverse-sshfs" && self.mounts.iter().filter(shows).any(|mount| mount.cached)
     }
 
     /// What limactl holds against it, in words.
@@ -120,7 +109,7 @@ pub fn mount_expression(folder: &Path, guest: &str) -> String {
         "location": folder.to_string_lossy(),
         "mountPoint": guest,
         "writable": true,
-        // Where the instance mounts by reverse-sshfs.
+        // Where the instance mounts by reverse-sshfs: less of what it has seen is kept.
         "sshfs": {"cache": false},
     });
     format!(".mounts += [{mount}]")
@@ -145,18 +134,5 @@ mod tests {
         assert_eq!(shows("/srv", "/workspace"), None);
         assert_eq!(shows("/home/me/x", "/home/me/x"), Some(false));
         assert_eq!(find(listed, "none"), None);
-    }
-
-    #[test]
-    fn only_an_sshfs_that_keeps_what_it_has_seen_is_late() {
-        let late = |mount_type: &str, sshfs: &str| {
-            let listed = format!(
-                r#"{{"name":"t","config":{{"mountType":"{mount_type}","mounts":[{{"location":"/srv","mountPoint":"/w"{sshfs}}}]}}}}"#
-            );
-            let found = find(listed.as_bytes(), "t").unwrap();
-            found.may_be_late("/w".as_ref(), "/".as_ref())
-        };
-        assert!(late("reverse-sshfs", "") && late("reverse-sshfs", r#","sshfs":{"cache":true}"#));
-        assert!(!late("reverse-sshfs", r#","sshfs":{"cache":false}"#) && !late("9p", ""));
     }
 }

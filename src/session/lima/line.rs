@@ -66,7 +66,7 @@ pub(super) struct AtOnce {
     pub(super) agent: Option<String>,
     /// Only where there is a C compiler, too.
     pub(super) needs_cc: bool,
-    /// The folder that the agent serves.
+    /// The folder that the agent serves besides its own, where it is there.
     pub(super) root: String,
 }
 
@@ -88,20 +88,16 @@ impl Line {
         )
     }
 
-    /// Begins to connect to the agent itself.
+    /// Begins to connect to the agent itself, which serves its own folder and, where it is seen there, `root`.
     pub(super) fn to_agent(limactl: &Limactl, shortcut: &Shortcut, root: &str) -> io::Result<Self> {
         let (word, program) = (random(), shortcut.program.as_str());
         let greeting = format!("{word} agent {program}");
-        let serve = [
-            program,
-            "--serve-stdio",
-            "--root",
-            root,
-            "--pass-env",
-            "*",
-            "--greeting",
-            &greeting,
-        ];
+        let own = program.rsplit_once('/').map_or("/", |(folder, _)| folder);
+        let mut serve = vec![program, "--serve-stdio", "--root", own];
+        if shortcut.shows {
+            serve.extend(["--root", root]);
+        }
+        serve.extend(["--pass-env", "*", "--greeting", &greeting]);
         let argv = match shortcut.ssh_config.as_str() {
             "" => limactl.shell(&serve),
             config => limactl.ssh(config, &shortcut.shell, &serve),

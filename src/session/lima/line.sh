@@ -5,9 +5,10 @@
 _word=$1$2 sweep=$3 _agent=${XDG_CACHE_HOME:-$HOME/.cache}/devshell/devshell-vm- _root=$5 mark=
 serve() {
   _agent=$_agent$1
-  exec "$_agent" --serve-stdio --root "$_root" --pass-env '*' --greeting "$_word agent $_agent"
+  if [ -d "$_root" ]; then set -- --root "$_root"; else set --; fi
+  exec "$_agent" --serve-stdio --root "${_agent%/*}" "$@" --pass-env '*' --greeting "$_word agent $_agent"
 }
-if [ -n "$4" ] && [ -s "$_agent$4" ] && [ -x "$_agent$4" ] && [ -d "$_root" ] && { [ -z "$6" ] || command -v "$6" >/dev/null; }; then serve "$4"; fi
+if [ -n "$4" ] && [ -s "$_agent$4" ] && [ -x "$_agent$4" ] && { [ -z "$6" ] || command -v "$6" >/dev/null; }; then serve "$4"; fi
 printf '%s\n' "$_word"
 while IFS= read -r line; do
   case $line in

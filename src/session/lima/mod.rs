@@ -1,6 +1,7 @@
 //! The Lima backend (γ): tools run in a virtual machine that limactl keeps.
 
 pub mod agent;
+mod carry;
 mod connect;
 mod files;
 mod guest;
@@ -18,6 +19,7 @@ mod shortcut;
 mod stream;
 mod terminal;
 mod tool;
+mod tree;
 mod way;
 
 pub use session::GammaSession;

@@ -30,6 +30,10 @@ pub(super) fn bring_up(
     let _turn = turn(&settings.leases, &limactl.instance, &cancel)
         .map_err(|error| VmError::Lima(format!("`{}` cannot be used: {error}", settings.leases.display())))?
         .ok_or(VmError::Interrupted)?;
+    let may_carry = settings.may_carry() && choice.program().is_some();
+    if choice.program().is_none() {
+        settings.does_without(choice.why_none(), &limactl.instance)?;
+    }
     // Whether there is a compiler is for the long way to find out.
     if let Some(program) = choice.program().filter(|_| !settings.lima.auto_build_essential)
         && let Some(up) = by_shortcut(settings, limactl, program, &cancel)?
@@ -47,17 +51,10 @@ pub(super) fn bring_up(
         Some(found) => found,
         None => create(settings, limactl, cx)?,
     };
-    // Before anything is started: no start mends a mount that is not there.
-    check_mount(settings, limactl, &found)?;
-    let home = settings.lima.home.clone().unwrap_or_default();
-    if found.may_be_late(Path::new(&settings.lima.guest.guest_workspace), &home) {
-        cx.emitter.warn(format!(
-            "the Lima instance `{0}` mounts by reverse-sshfs with a cache: the guest may see files that this run or \
-             the user has just changed as they were, or cut off. Set `sshfs: {{cache: false}}` for the mount (`{1} edit \
-             {0}`), or mountType `9p`",
-            limactl.instance,
-            limactl.program.display()
-        ));
+    let unseen = no_mount(settings, limactl, &found);
+    if let Some(unseen) = unseen.as_ref().filter(|_| !may_carry) {
+        // Before anything is started: no start mends a mount that is not there.
+        return Err(VmError::Lima(unseen.clone()));
     }
     if found.status != "Running" {
         early = None;
@@ -89,6 +86,7 @@ pub(super) fn bring_up(
         settings,
         limactl,
         found: &found,
+        unseen,
         at_once,
     };
     bringing.connect(choice, early, cx)
@@ -157,17 +155,17 @@ fn start(limactl: &Limactl, found: &Instance, cx: &mut Context) -> Result<(), Vm
     }
 }
 
-/// The mount as the instance was configured, whatever lies there now.
-fn check_mount(settings: &LimaSettings, limactl: &Limactl, found: &Instance) -> Result<(), VmError> {
+/// Why the mount will not do, as the instance was configured, whatever lies there now.
+fn no_mount(settings: &LimaSettings, limactl: &Limactl, found: &Instance) -> Option<String> {
     let guest = &settings.lima.guest.guest_workspace;
     let home = settings.lima.home.clone().unwrap_or_default();
     let parent = settings.parent.display();
     let what = match found.shows(&settings.parent, Path::new(guest), &home) {
-        Some(true) => return Ok(()),
+        Some(true) => return None,
         Some(false) => "read-only",
         None => "not",
     };
-    Err(VmError::Lima(format!(
+    Some(format!(
         "the Lima instance `{0}` does {what} show `{parent}` as `{guest}`. Stop it (`{1} stop {0}`), add to `mounts` \
          in `{2}` (or with `{1} edit {0}`)\n\n    mounts:\n    - location: \"{parent}\"\n      mountPoint: \
          \"{guest}\"\n      writable: true\n\nand run again; vm.workspace_parent and vm.guest_workspace say which \
@@ -175,7 +173,7 @@ fn check_mount(settings: &LimaSettings, limactl: &Limactl, found: &Instance) -> 
         limactl.instance,
         limactl.program.display(),
         found.dir.join("lima.yaml").display(),
-    ).replace("does read-only show", "shows only for reading")))
+    ).replace("does read-only show", "shows only for reading"))
 }
 
 #[cfg(test)]

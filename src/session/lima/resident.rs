@@ -9,13 +9,15 @@ use crate::plan::SidecarAddress;
 use crate::process::{Cancel, Message, Peer, PeerPipes, Running, ToolCommand, ToolEnd, ToolExit};
 use crate::session::VmError;
 use crate::session::sidecar::{
-    Begun, Broken, CallError, Connection, Link, Pace, RemoteFiles, begin_at, exec, failed, of_reply,
+    At, Begun, Broken, CallError, Connection, Link, Pace, RemoteFiles, begin_apart, begin_at, exec, failed, of_reply,
 };
-use crate::sidecar::{Capability, Direction, Reply, Request, SyncRequest};
+use crate::sidecar::{Capability, Direction, Reply, Request, SyncRequest, TransferFolder};
 use crate::workspace::SyncError;
 
+use super::carry::Road;
 use super::hints;
 use super::limactl::Limactl;
+use super::settings::LimaSettings;
 
 /// How long the guest may take to write out what it holds back.
 const FLUSH: Duration = Duration::from_secs(300);
@@ -36,11 +38,13 @@ pub(super) struct Agent {
 }
 
 impl Agent {
-    /// Agrees with it on what both can do, and begins a session in `mount`.
+    /// Agrees with it on what both can do, and begins a session in the shared folder, or in one of its own that the
+    /// tree can be carried to.
     pub(super) fn begin(
         limactl: &Limactl,
         (peer, pipes): (Peer, PeerPipes),
-        mount: &str,
+        settings: &LimaSettings,
+        road: Road,
         cancel: &Cancel,
     ) -> Result<Self, VmError> {
         let program = limactl.program.to_string_lossy().into_owned();
@@ -52,6 +56,7 @@ impl Agent {
             Capability::RequestId,
             Capability::ExecControl,
             Capability::FsRaw,
+            Capability::Transfer,
         ];
         let version = env!("CARGO_PKG_VERSION");
         if connection.answer.server_version != version || needed.iter().any(|needed| !connection.link.has(*needed)) {
@@ -60,16 +65,40 @@ impl Agent {
                 limactl.instance, connection.answer.server, connection.answer.server_version
             )));
         }
-        let begun = begin_at(&connection.link, mount, mount, &PACE, cancel)
-            .map_err(|error| connection.with_last_words(failed(&name, "session_start", error)))?;
+        let mount = settings.mount(road);
+        let begun = match road {
+            Road::Mount => begin_at(&connection.link, &mount, &mount, &PACE, cancel),
+            Road::Transfer => {
+                let folder = TransferFolder {
+                    key: settings.key.clone(),
+                    state: None,
+                };
+                begin_apart(&connection.link, folder, &mount, &PACE, cancel)
+            }
+        };
+        let begun = begun.map_err(|error| connection.with_last_words(failed(&name, "session_start", error)))?;
         Ok(Self {
             link: Arc::clone(&connection.link),
             connection: Mutex::new(connection),
             begun,
             instance: limactl.instance.clone(),
-            mount: mount.to_owned(),
+            mount,
             name,
         })
+    }
+
+    /// The connection and its session, for what is carried over it.
+    pub(super) fn at(&self) -> At<'_> {
+        At {
+            link: &self.link,
+            session_id: &self.begun.id,
+            address: &self.name,
+        }
+    }
+
+    /// Where the session's folder really lies in the guest, whatever its tools see.
+    pub(super) fn folder(&self) -> &str {
+        &self.begun.staging_dir
     }
 
     /// Whether nothing that a tool starts can outlive it, and what is less than it could be.

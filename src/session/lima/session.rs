@@ -7,19 +7,20 @@ use crate::guest_fs::{GuestFsOps, logical_path_to_guest};
 use crate::plan::{VmConfig, WorkspaceMode};
 use crate::process::{Cancel, Message, Running, ToolCommand};
 use crate::session::guest_tree::{Outputs, put_inputs};
-use crate::session::staged_tree::StagedTree;
 use crate::session::{Context, Readiness, Session, VmError};
 use crate::sys::fs::make_private_dirs;
 use crate::vfs::{Vfs, VfsPath};
 use crate::workspace::{Baseline, SyncError};
 
 use super::agent::AgentChoice;
+use super::carry::{Road, may_be_late};
 use super::hints;
 use super::lease::{Lease, turn};
 use super::limactl::Limactl;
 use super::line::random;
 use super::ready::bring_up;
 use super::settings::LimaSettings;
+use super::tree::Tree;
 use super::way::{Files, Way};
 
 /// How long a look at a lost instance may take.
@@ -36,7 +37,9 @@ pub struct GammaSession {
     started: bool,
     /// The workspace as a path of the Vfs.
     workspace: Option<VfsPath>,
-    staged: Option<Box<StagedTree>>,
+    /// How the tree gets there.
+    road: Road,
+    tree: Option<Box<Tree>>,
     /// In guest mode.
     outputs: Option<Box<Outputs>>,
     /// Handed out to callers of the library.
@@ -59,7 +62,8 @@ impl GammaSession {
             lease: None,
             started: false,
             workspace: None,
-            staged: None,
+            road: Road::Mount,
+            tree: None,
             outputs: None,
             files: None,
         }
@@ -89,7 +93,7 @@ impl GammaSession {
         if self.settings.mode != WorkspaceMode::Guest {
             return None;
         }
-        let mount = self.settings.mount();
+        let mount = self.mount();
         self.files = self.files();
         let files: &mut dyn GuestFsOps = self.files.as_deref_mut()?;
         Some((files, mount))
@@ -101,9 +105,9 @@ impl GammaSession {
     /// # Errors
     /// [`VmError::Sync`].
     pub fn push(&mut self, vfs: &Vfs, cx: &mut Context) -> Result<(), VmError> {
-        match &mut self.staged {
-            Some(staged) => staged.push_again(vfs, cx),
-            None => Ok(()),
+        match (&mut self.tree, &self.way) {
+            (Some(tree), Some(way)) => tree.push(way, vfs, cx),
+            _ => Ok(()),
         }
     }
 
@@ -112,21 +116,17 @@ impl GammaSession {
     /// # Errors
     /// [`VmError::Sync`], and [`VmError::Lost`] where the guest is gone.
     pub fn pull(&mut self, vfs: &mut Vfs, cx: &mut Context) -> Result<(), VmError> {
-        if self.staged.is_some() {
-            self.flush(cx.cancel)?;
+        match (&mut self.tree, &self.way) {
+            (Some(tree), Some(way)) => tree.pull(way, vfs, cx),
+            _ => Ok(()),
         }
-        self.staged.as_mut().map_or(Ok(()), |staged| staged.pull(vfs, cx))
     }
 
     /// Replaces this process by a login shell in the guest, at the workspace's place there;
     /// returns only when that is not possible, with the reason.
     #[must_use]
     pub fn exec_shell(&self) -> std::io::Error {
-        let mount = self.settings.mount();
-        let folder = self
-            .workspace
-            .as_ref()
-            .and_then(|path| logical_path_to_guest(&mount, path.as_os_str()).ok());
+        let folder = self.workspace.as_ref().and_then(|path| self.real_path(path).ok());
         let folder = folder.unwrap_or_else(|| self.settings.lima.guest.guest_workspace.clone());
         crate::process::replace(&[
             self.limactl.program.clone().into_os_string(),
@@ -142,12 +142,12 @@ impl GammaSession {
     }
 
     fn files(&self) -> Option<Box<dyn Files>> {
-        Some(self.way.as_ref()?.files(&self.settings.mount()))
+        Some(self.way.as_ref()?.files(&self.mount()))
     }
 
-    /// Has the guest write out what it holds back, so that this side sees it.
-    fn flush(&self, cancel: &Cancel) -> Result<(), VmError> {
-        self.way()?.flush(&self.settings.mount(), cancel)
+    /// Where Vfs paths begin in the guest, for its tools.
+    fn mount(&self) -> String {
+        self.settings.mount(self.road)
     }
 
     fn put_in(&mut self, vfs: &Vfs, cx: &mut Context) -> Result<(), VmError> {
@@ -159,8 +159,15 @@ impl GammaSession {
     }
 
     fn guest_path(&self, path: &VfsPath) -> Result<String, VmError> {
-        logical_path_to_guest(&self.settings.mount(), path.as_os_str())
-            .map_err(|error| VmError::Config(error.to_string()))
+        in_guest(&self.mount(), path)
+    }
+
+    /// The same for what goes past the agent, and so past what only its tools see.
+    fn real_path(&self, path: &VfsPath) -> Result<String, VmError> {
+        match &self.way {
+            Some(Way::Agent(agent)) if self.road == Road::Transfer => in_guest(agent.folder(), path),
+            _ => self.guest_path(path),
+        }
     }
 
     /// What became of the instance, for the words of a loss.
@@ -173,6 +180,10 @@ impl GammaSession {
             Some(found) => format!("the instance is {} now: {}", found.status, found.errors_in_words()),
         })
     }
+}
+
+fn in_guest(mount: &str, path: &VfsPath) -> Result<String, VmError> {
+    logical_path_to_guest(mount, path.as_os_str()).map_err(|error| VmError::Config(error.to_string()))
 }
 
 fn made(path: std::path::PathBuf) -> Result<(), VmError> {
@@ -211,6 +222,7 @@ impl Session for GammaSession {
         );
         let up = bring_up(&self.settings, &self.limactl, &choice, &mut self.started, &mut cx)?;
         self.workspace = Some(vfs.workspace());
+        self.road = up.road;
         let (isolation, less) = up.way.isolation();
         let less = less.map(str::to_owned);
         let way = self.way.insert(up.way);
@@ -219,13 +231,26 @@ impl Session for GammaSession {
             .is_enough(isolation, up.no_agent.as_deref().or(less.as_deref()))?;
         match self.settings.mode {
             WorkspaceMode::Sync => {
-                let rules = self.settings.rules()?;
-                let staged = StagedTree::new(&self.settings.staging(), rules, vfs, &mut cx)?;
-                self.staged = Some(Box::new(staged));
+                let there = self.guest_path(&vfs.workspace())?;
+                let tree = Tree::put(&self.settings, (self.road, there.as_ref()), self.way()?, vfs, &mut cx)?;
+                self.tree = Some(Box::new(tree));
             }
             WorkspaceMode::Guest => self.put_in(vfs, &mut cx)?,
         }
-        let mounted = format!("mounted by {}", up.mount_type);
+        let how = match &self.way {
+            Some(Way::Agent(agent)) if self.road == Road::Transfer => {
+                format!("the tree is carried to `{}` and back", agent.folder())
+            }
+            _ => format!("mounted by {}", up.mount_type),
+        };
+        if self.road == Road::Mount && may_be_late(&up.mount_type) {
+            cx.emitter.warn(format!(
+                "the Lima instance `{}` mounts by {}: the guest may see files that this run or the user has just changed \
+                 as they were, or cut off. vm.lima.carry = \"auto\" with the agent carries the tree instead, and mountType \
+                 `9p` or `virtiofs` shows it at once",
+                self.limactl.instance, up.mount_type
+            ));
+        }
         let why = match up.no_agent {
             Some(no_agent) => Some(format!("without the agent: {no_agent}")),
             None => less,
@@ -233,7 +258,7 @@ impl Session for GammaSession {
         Ok(Readiness {
             strategy: None,
             isolation,
-            why: Some(std::iter::once(mounted).chain(why).collect::<Vec<_>>().join("; ")),
+            why: Some(std::iter::once(how).chain(why).collect::<Vec<_>>().join("; ")),
         })
     }
 
@@ -243,7 +268,6 @@ impl Session for GammaSession {
         command: &ToolCommand,
         messages: SyncSender<Message>,
     ) -> Result<Box<dyn Running>, VmError> {
-        let folder = self.guest_path(&command.cwd)?;
         if command.terminal.is_some_and(|terminal| terminal.interactive) {
             if let Some(why) = self.way()?.broken() {
                 return Err(VmError::Lost {
@@ -251,20 +275,21 @@ impl Session for GammaSession {
                     source: None,
                 });
             }
-            let caller = &self.settings.lima.caller;
+            let (caller, folder) = (&self.settings.lima.caller, self.real_path(&command.cwd)?);
             return super::terminal::start(&self.limactl, caller, &self.mark, &folder, command, messages);
         }
+        let folder = self.guest_path(&command.cwd)?;
         self.way()?.start(&self.mark, &folder, command, messages)
     }
 
     fn exists(&self, path: &VfsPath) -> bool {
-        match (&self.staged, self.files()) {
-            (Some(staged), _) => path.under(staged.tree()).symlink_metadata().is_ok(),
-            (None, Some(mut files)) => self
-                .guest_path(path)
-                .is_ok_and(|path| files.stat(path.as_ref()).is_ok_and(|found| found.is_some())),
-            (None, None) => false,
-        }
+        let here = self.tree.as_ref().and_then(|tree| tree.exists(path));
+        here.unwrap_or_else(|| {
+            let (Some(mut files), Ok(path)) = (self.files(), self.guest_path(path)) else {
+                return false;
+            };
+            files.stat(path.as_ref()).is_ok_and(|found| found.is_some())
+        })
     }
 
     fn explain(&self, stderr: &[u8]) -> Option<String> {
@@ -282,23 +307,16 @@ impl Session for GammaSession {
     }
 
     fn checkpoint(&mut self, cx: &mut Context) -> Result<bool, VmError> {
-        if self.staged.is_none() {
-            return Ok(false);
-        }
-        self.flush(cx.cancel)?;
-        match &mut self.staged {
-            Some(staged) => staged.checkpoint(cx).map(|()| true),
-            None => Ok(false),
+        match (&mut self.tree, &self.way) {
+            (Some(tree), Some(way)) => tree.checkpoint(way, cx).map(|()| true),
+            _ => Ok(false),
         }
     }
 
     fn roll_back(&mut self, cx: &mut Context) -> Result<(), VmError> {
-        if self.staged.is_some() {
-            self.flush(cx.cancel)?;
-        }
-        match &mut self.staged {
-            Some(staged) => staged.roll_back(cx),
-            None => Ok(()),
+        match (&mut self.tree, &self.way) {
+            (Some(tree), Some(way)) => tree.roll_back(way, cx),
+            _ => Ok(()),
         }
     }
 
@@ -310,19 +328,14 @@ impl Session for GammaSession {
             };
             return outputs.collect(&mut *files, folder.as_ref(), vfs, cx);
         }
-        // Where the guest was lost the folder is there all the same, and what it holds is worth keeping.
-        let lost = self.way.as_ref().is_none_or(|way| way.broken().is_some());
-        if !lost {
-            self.flush(cx.cancel)?;
-        }
-        match &mut self.staged {
-            Some(staged) => staged.collect(vfs, cx),
+        match &mut self.tree {
+            Some(tree) => tree.collect(self.way.as_ref(), vfs, cx),
             None => Err(VmError::not_ready()),
         }
     }
 
     fn release(&mut self, cx: &mut Context) -> Result<(), VmError> {
-        self.staged = None;
+        self.tree = None;
         self.outputs = None;
         self.files = None;
         if let Some(way) = self.way.take() {

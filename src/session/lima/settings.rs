@@ -8,6 +8,8 @@ use crate::session::{StagingPlace, VmError};
 use crate::vfs::Vfs;
 use crate::workspace::Rules;
 
+use super::carry::Road;
+
 /// Settings of a Lima session.
 #[derive(Debug, Clone)]
 pub struct LimaSettings {
@@ -77,6 +79,7 @@ impl LimaSettings {
                 auto_build_essential: config.auto_build_essential,
                 hints: config.lima_hints,
                 agent: config.lima_agent.clone().into(),
+                carry: config.lima_carry.into(),
                 home: None,
                 // No tool of the library's callers has a terminal.
                 caller: Vec::new(),
@@ -116,10 +119,13 @@ impl LimaSettings {
         self.parent.join(&self.key)
     }
 
-    /// The same folder in the guest: the session's mount.
-    pub(super) fn mount(&self) -> String {
-        let workspace = Path::new(&self.lima.guest.guest_workspace);
-        workspace.join(&self.key).to_string_lossy().into_owned()
+    /// Where Vfs paths begin in the guest: the same folder, or the one that it is carried to.
+    pub(super) fn mount(&self, road: Road) -> String {
+        let workspace = &self.lima.guest.guest_workspace;
+        match road {
+            Road::Mount => Path::new(workspace).join(&self.key).to_string_lossy().into_owned(),
+            Road::Transfer => workspace.clone(),
+        }
     }
 
     pub(super) fn staging(&self) -> StagingPlace {

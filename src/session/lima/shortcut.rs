@@ -9,11 +9,16 @@ pub(super) struct Shortcut {
     pub(super) program: String,
     /// How the instance's mounts are made.
     pub(super) mount_type: String,
+    /// Whether `vm.workspace_parent` is seen there.
+    pub(super) shows: bool,
     /// limactl's own words for ssh, by which the way is half as long as through limactl.
     pub(super) ssh_config: String,
     /// The shell there that makes the environment; empty where it is the user's own.
     pub(super) shell: String,
 }
+
+/// What a note says where the folder is seen.
+const SHOWN: &str = "shown";
 
 fn file(leases: &Path, instance: &str, digest: &str) -> PathBuf {
     leases.join(instance).join(format!("agent-{digest}"))
@@ -23,13 +28,14 @@ impl Shortcut {
     /// The one to the agent of this digest, where one was noted.
     pub(super) fn read(leases: &Path, instance: &str, digest: &str) -> Option<Self> {
         let text = std::fs::read_to_string(file(leases, instance, digest)).ok()?;
-        let mut lines = text.splitn(4, '\n').map(str::to_owned);
-        let (mount_type, ssh_config) = (lines.next()?, lines.next()?);
+        let mut lines = text.splitn(5, '\n').map(str::to_owned);
+        let (mount_type, shows, ssh_config) = (lines.next()?, lines.next()? == SHOWN, lines.next()?);
         let (shell, program) = (lines.next()?, lines.next()?);
         // A word such as `A=b` would be taken for a variable.
         program.starts_with('/').then_some(Self {
             program,
             mount_type,
+            shows,
             ssh_config,
             shell,
         })
@@ -44,7 +50,9 @@ impl Shortcut {
                 let _ = std::fs::remove_file(entry.path());
             }
         }
-        let lines = [&self.mount_type, &self.ssh_config, &self.shell, &self.program].map(String::as_str);
+        let shows = if self.shows { SHOWN } else { "" };
+        let of = [&self.ssh_config, &self.shell, &self.program].map(String::as_str);
+        let lines = [&[self.mount_type.as_str(), shows], &of[..]].concat();
         // Without it the next run takes the long way.
         let _ = std::fs::write(&wanted, lines.join("\n"));
     }
@@ -67,6 +75,7 @@ mod tests {
         let shortcut = Shortcut {
             program: "/home/u/a b".to_owned(),
             mount_type: "9p".to_owned(),
+            shows: true,
             ssh_config: "/l/t/ssh.config".to_owned(),
             shell: "/bin/bash".to_owned(),
         };
@@ -77,7 +86,7 @@ mod tests {
         assert_eq!(Shortcut::read(leases, "t", "1"), None);
         Shortcut::forget(leases, "t", "2");
         assert_eq!(Shortcut::read(leases, "t", "2"), None);
-        std::fs::write(leases.join("t/agent-3"), "9p\n\n\nX=/bin/true").unwrap();
+        std::fs::write(leases.join("t/agent-3"), "9p\n\n\n\nX=/bin/true").unwrap();
         assert_eq!(Shortcut::read(leases, "t", "3"), None);
     }
 }

@@ -209,9 +209,10 @@ pub(in crate::session) fn begin_apart(
     link: &Link,
     folder: TransferFolder,
     guest_workspace: &str,
+    pace: &Pace,
     cancel: &Cancel,
 ) -> Result<Begun, CallError> {
-    let begun = start(link, "", Some(folder), guest_workspace, &Pace::default(), cancel)?;
+    let begun = start(link, "", Some(folder), guest_workspace, pace, cancel)?;
     if begun.answer.staging_dir.is_none() || begun.answer.state.is_none() {
         return Err(CallError::Unexpected("session_ok that names no folder".to_owned()));
     }

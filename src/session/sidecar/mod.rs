@@ -1,5 +1,6 @@
 //! This side of the sidecar protocol: what every session does that speaks with a `devshell-vm`.
 
+mod carriage;
 mod connection;
 pub(super) mod exec;
 mod files;

@@ -2,9 +2,9 @@
 
 use crate::support::devshell_vm;
 
-use super::scripted::{Lima, TRUE, agent, agent_name, in_both_ways, set_agent};
+use super::scripted::{Lima, TRUE, agent, agent_name, in_each_way, is_carried, set_agent};
 
-in_both_ways!(the_library_runs_in_the_guest_and_hands_out_its_files);
+in_each_way!(the_library_runs_in_the_guest_and_hands_out_its_files);
 
 #[test]
 fn the_doctor_looks_into_a_guest_that_runs_and_starts_none() {
@@ -38,6 +38,16 @@ fn the_doctor_looks_into_a_guest_that_runs_and_starts_none() {
         other.contains("warning") && other.contains("the guest is s390x"),
         "{other}"
     );
+    let mount = |lima: &Lima| {
+        let found = checks(lima);
+        let found = found.iter().find(|check| check["check"] == "mount").unwrap();
+        format!("{} {}", found["state"], found["found"])
+    };
+    let unseen = Lima::running(TRUE);
+    unseen.put("mounts", "[]");
+    assert!(mount(&unseen).contains("info") && mount(&unseen).contains("the agent carries the tree"));
+    unseen.put("arch", "s390x");
+    assert!(mount(&unseen).contains("problem"), "{}", mount(&unseen));
     set_agent("off");
     assert!(agent(&checks(&Lima::running(TRUE))).contains("off"));
     set_agent("/etc/passwd");
@@ -63,6 +73,7 @@ fn the_library_runs_in_the_guest_and_hands_out_its_files() {
                 "DEVSHELL__VM__LIMA__AGENT",
                 if agent() == "off" { "off" } else { &program },
             ),
+            ("DEVSHELL__VM__LIMA__CARRY", if is_carried() { "auto" } else { "mount" }),
             ("DEVSHELL_VM_BACKEND", "lima"),
             ("DEVSHELL_VM_LIMACTL", limactl),
             ("DEVSHELL_VM_LIMA_INSTANCE", "t"),

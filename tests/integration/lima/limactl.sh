@@ -13,7 +13,7 @@ shift
 case $command in
 list)
     [ -e "$state/status" ] || { echo 'time="t" level=warning msg="No instance matching t found."' >&2; echo 'time="t" level=fatal msg="unmatched instances"' >&2; exit 1; }
-    printf '{"name":"t","status":"%s","arch":"'"$(cat "$state/arch" 2>/dev/null || uname -m)"'","dir":"%s","sshConfigFile":"'"$(cat "$state/ssh-config" 2>/dev/null)"'","errors":[%s],"config":{"user":{"shell":"'"$(cat "$state/shell" 2>/dev/null)"'"},"mountType":"9p","mounts":%s}}\n' \
+    printf '{"name":"t","status":"%s","arch":"'"$(cat "$state/arch" 2>/dev/null || uname -m)"'","dir":"%s","sshConfigFile":"'"$(cat "$state/ssh-config" 2>/dev/null)"'","errors":[%s],"config":{"user":{"shell":"'"$(cat "$state/shell" 2>/dev/null)"'"},"mountType":"'"$(cat "$state/mount-type" 2>/dev/null || echo 9p)"'","mounts":%s}}\n' \
         "$(cat "$state/status")" "$state" "$(cat "$state/errors" 2>/dev/null)" "$(cat "$state/mounts")"
     ;;
 create)

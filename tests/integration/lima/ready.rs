@@ -4,9 +4,9 @@ use std::os::unix::fs::PermissionsExt;
 
 use crate::support::{alive, wait_for};
 
-use super::scripted::{Lima, TRUE, in_both_ways, script};
+use super::scripted::{Lima, TRUE, in_each_way, script};
 
-in_both_ways!(
+in_each_way!(
     a_compiler_is_installed_where_there_is_none_and_the_config_asks_for_it,
     an_instance_is_made_started_and_stopped_where_the_config_asks_for_it,
     an_instance_that_ran_before_is_not_stopped,
@@ -14,9 +14,10 @@ in_both_ways!(
     a_broken_instance_is_mended_once,
     whatever_is_not_ready_is_69_with_the_cause_and_what_helps,
     a_limactl_that_is_missing_is_69_and_nothing_runs_elsewhere,
+    a_start_that_takes_too_long_is_69_and_is_called_off;
+    mount:
     a_mount_that_is_missing_or_read_only_is_69_with_the_lines_to_add_also_where_a_folder_lies_there,
     a_mount_that_is_configured_and_does_not_work_is_69,
-    a_start_that_takes_too_long_is_69_and_is_called_off,
 );
 
 fn an_instance_is_made_started_and_stopped_where_the_config_asks_for_it() {

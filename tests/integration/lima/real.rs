@@ -16,6 +16,8 @@ pub(super) const BOOT: Duration = Duration::from_secs(900);
 pub(super) const STEP: Duration = Duration::from_secs(300);
 /// Without it Lima would try KVM, which may be there and hang.
 const EMULATED: &str = "qemu-system-x86_64 -machine q35,vmport=off -accel tcg,thread=multi,tb-size=512 -cpu max";
+/// Where trees lie in the guest that were carried there.
+const CARRIED: &str = "~/.cache/devshell/.devshell-trees/*/tree/project";
 
 pub(super) struct Lima {
     place: PathBuf,
@@ -23,6 +25,8 @@ pub(super) struct Lima {
     made: PathBuf,
     /// `vm.lima.agent` of the projects that are made.
     agent: Cell<&'static str>,
+    /// And `vm.lima.carry`.
+    carry: Cell<&'static str>,
 }
 
 impl Lima {
@@ -76,6 +80,11 @@ impl Lima {
             .to_owned()
     }
 
+    /// Whether the tree is carried into the guest.
+    pub(super) fn is_carried(&self) -> bool {
+        self.agent.get() != "off" && self.carry.get() != "mount"
+    }
+
     pub(super) fn project(&self, more: &str) -> Project {
         let project = Project::named("project");
         project.write(
@@ -83,11 +92,12 @@ impl Lima {
             format!(
                 "[vm]\nbackend = \"lima\"\nready_timeout = \"15m\"\nworkspace_parent = \"{}\"\n[vm.lima]\ninstance = \
                  \"t\"\nlimactl = \"{}\"\ntemplate = \"{}\"\ncpus = 2\nmemory = \"1GiB\"\ndisk = \"6GiB\"\nagent = \
-                 \"{}\"\n{more}",
+                 \"{}\"\ncarry = \"{}\"\n{more}",
                 self.shared().display(),
                 self.limactl().display(),
                 self.made.join("template.yaml").display(),
-                self.agent.get()
+                self.agent.get(),
+                self.carry.get()
             ),
         );
         project
@@ -136,10 +146,15 @@ pub(super) fn end(mut child: Child, limit: Duration) -> Ran {
     }
 }
 
-/// A tool that makes this file in the shared folder when it has come so far.
-pub(super) fn begun(lima: &Lima, project: &Project) -> impl Fn() -> bool + use<> {
+/// A tool that makes this file when it has come so far.
+pub(super) fn begun<'a>(lima: &'a Lima, project: &Project) -> impl Fn() -> bool + use<'a> {
     let (shared, name) = (lima.shared(), project.root.file_name().unwrap().to_owned());
     move || {
+        if lima.is_carried() {
+            return !lima
+                .guest(&format!("ls {CARRIED}/begun 2>/dev/null || true"))
+                .is_empty();
+        }
         let keys = std::fs::read_dir(&shared).unwrap().flatten();
         keys.map(|key| key.path().join(&name).join("begun"))
             .any(|path| path.exists())
@@ -148,6 +163,9 @@ pub(super) fn begun(lima: &Lima, project: &Project) -> impl Fn() -> bool + use<>
 
 /// No other project's `begun` is to be taken for this one's.
 pub(super) fn forget_begun(lima: &Lima) {
+    if lima.is_carried() {
+        lima.guest(&format!("rm -f {CARRIED}/begun"));
+    }
     for key in std::fs::read_dir(lima.shared()).unwrap().flatten() {
         let _ = std::fs::remove_file(key.path().join("project/begun"));
     }
@@ -179,6 +197,7 @@ fn a_real_guest_does_all_that_a_host_does() {
         place: place.path().canonicalize().unwrap(),
         made: made.into(),
         agent: Cell::new("auto"),
+        carry: Cell::new("mount"),
     };
     // The first run makes and starts the instance, stays while the others come and go, and stops it.
     let first = lima.project(&format!(
@@ -196,10 +215,16 @@ fn a_real_guest_does_all_that_a_host_does() {
         }
         std::thread::sleep(Duration::from_millis(200));
     }
-    for agent in ["off", "auto"] {
+    // The mount is 9p: by the resident shell, by the agent, and by the agent with the tree carried.
+    for (agent, carry, steps) in [
+        ("off", "auto", &steps::EACH[..]),
+        ("auto", "mount", &steps::OF_MOUNT),
+        ("auto", "auto", &steps::EACH),
+    ] {
         lima.agent.set(agent);
-        for (name, step) in steps::BOTH {
-            say(&format!("lima::real, agent {agent}: {name}"));
+        lima.carry.set(carry);
+        for (name, step) in steps {
+            say(&format!("lima::real, agent {agent}, carry {carry}: {name}"));
             step(&lima);
         }
     }
@@ -219,5 +244,6 @@ fn a_real_guest_does_all_that_a_host_does() {
     assert_eq!(first.read("made"), "end\n");
     assert_eq!(lima.status(), "Stopped");
     say("lima::real: power off");
+    lima.carry.set("mount");
     steps::power_off(&lima);
 }

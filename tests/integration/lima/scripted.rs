@@ -27,10 +27,11 @@ impl Lima {
         std::fs::create_dir(&parent).unwrap();
         let toml = format!(
             "[vm]\nbackend = \"lima\"\nworkspace_parent = \"{0}\"\nguest_workspace = \"{0}\"\n[vm.lima]\ninstance = \
-             \"t\"\nlimactl = \"{1}\"\nagent = \"{2}\"\n{more}",
+             \"t\"\nlimactl = \"{1}\"\nagent = \"{2}\"\ncarry = \"{3}\"\n{more}",
             parent.display(),
             limactl.display(),
-            AGENT.get()
+            AGENT.get(),
+            CARRY.get()
         );
         project.write("devshell.toml", toml);
         let lima = Self { project };
@@ -92,6 +93,7 @@ pub fn script(script: &str) -> String {
 
 thread_local! {
     static AGENT: Cell<&'static str> = const { Cell::new("auto") };
+    static CARRY: Cell<&'static str> = const { Cell::new("auto") };
 }
 
 /// What `vm.lima.agent` is in the configs of this thread.
@@ -99,9 +101,19 @@ pub fn set_agent(agent: &'static str) {
     AGENT.set(agent);
 }
 
+/// What `vm.lima.carry` is in the configs of this thread.
+pub fn set_carry(carry: &'static str) {
+    CARRY.set(carry);
+}
+
 /// What was set.
 pub fn agent() -> &'static str {
     AGENT.get()
+}
+
+/// Whether the tree is carried into the guest: the instance mounts by 9p.
+pub fn is_carried() -> bool {
+    AGENT.get() != "off" && CARRY.get() != "mount"
 }
 
 /// What the agent of this build is called in a guest.
@@ -114,27 +126,25 @@ pub fn agent_name() -> String {
     format!("devshell-vm-{digest}")
 }
 
-/// Makes a test of each of these functions once by the resident shell and once by the agent.
-macro_rules! in_both_ways {
-    ($($test:ident),* $(,)?) => {
-        mod by_shell {
+/// Makes a test of each of these functions by the resident shell, by the agent with the tree in the mount, and by the
+/// agent with the tree carried; of those behind `mount:` only where the tree goes by the mount.
+macro_rules! in_each_way {
+    ($($test:ident),* $(,)? $(; mount: $($of_mount:ident),* $(,)?)?) => {
+        crate::lima::scripted::in_each_way!(by_shell, "off", "auto", $($test,)* $($($of_mount,)*)?);
+        crate::lima::scripted::in_each_way!(by_agent, "auto", "mount", $($test,)* $($($of_mount,)*)?);
+        crate::lima::scripted::in_each_way!(by_transfer, "auto", "auto", $($test,)*);
+    };
+    ($way:ident, $agent:literal, $carry:literal, $($test:ident,)*) => {
+        mod $way {
             $(
                 #[test]
                 fn $test() {
-                    crate::lima::scripted::set_agent("off");
-                    super::$test();
-                }
-            )*
-        }
-        mod by_agent {
-            $(
-                #[test]
-                fn $test() {
-                    crate::lima::scripted::set_agent("auto");
+                    crate::lima::scripted::set_agent($agent);
+                    crate::lima::scripted::set_carry($carry);
                     super::$test();
                 }
             )*
         }
     };
 }
-pub(super) use in_both_ways;
+pub(super) use in_each_way;

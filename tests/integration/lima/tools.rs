@@ -4,9 +4,9 @@ use std::os::unix::fs::PermissionsExt;
 
 use crate::support::{alive, processes_with, wait_for};
 
-use super::scripted::{Lima, in_both_ways, script, set_agent};
+use super::scripted::{Lima, in_each_way, is_carried, script, set_agent};
 
-in_both_ways!(
+in_each_way!(
     the_tree_goes_there_and_what_a_tool_changed_comes_back,
     arguments_environment_and_folder_arrive_as_they_are,
     a_tools_own_end_is_told_from_every_other,
@@ -196,7 +196,8 @@ fn a_connection_that_is_lost_is_75_and_the_tree_is_as_it_was_and_the_result_kept
         .unwrap();
     let ran = running.end();
     ran.code(75).says("was lost").says("signal");
-    assert!(!ran.kept().is_empty());
+    // What was carried there is out of reach.
+    assert!(is_carried() || !ran.kept().is_empty());
     assert_eq!(lima.project.tree(), before);
     wait_for(
         || processes_with(&format!("sleep {mark}")).is_empty(),
