@@ -26,6 +26,7 @@ const NAME: &str = "devshell-vm";
 
 /// The timeout of execs that have none of their own, in milliseconds.
 const EXEC_TIMEOUT: &str = "DEVSHELL_VM_EXEC_TIMEOUT_MS";
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// How much is logged.
 const LOG: &str = "DEVSHELL_VM_LOG";
 
@@ -129,6 +130,7 @@ fn settings(cli: &Cli) -> Result<Settings, CliError> {
         exec_timeout,
         grace: cli.grace,
         idle_exit: cli.idle_exit.and_then(nonzero),
+        forget_trees_after: (cli.forget_trees_after > 0).then(|| DAY * cli.forget_trees_after),
         max_line: cli.max_line,
         max_connections: cli.max_connections,
         max_execs: cli.max_execs,

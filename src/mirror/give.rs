@@ -12,6 +12,7 @@ use crate::workspace::{At as _, CancelFn, Pace, Progress, ProgressFn, stop_if};
 use super::entries::{record_of, word};
 use super::look::has_gone;
 use super::stream::Stream;
+use super::weight::Weight;
 use super::{Manifest, Mirror, MirrorError, nonsense};
 
 /// What was given.
@@ -44,6 +45,14 @@ impl Mirror {
         cancel: CancelFn,
         tell: ProgressFn,
     ) -> Result<Given, MirrorError> {
+        let mut weight = Weight::default();
+        for row in 0..own.rows.len() {
+            let kind = own.rows.value(row).stamp.kind();
+            weight
+                .add(own.rows.depth(row), own.rows.name(row).as_bytes(), kind)
+                .map_err(|why| io::Error::new(io::ErrorKind::FileTooLarge, why))
+                .at("carry", &self.path)?;
+        }
         for row in 0..own.rows.len() {
             stream.say(&record_of(&own.rows, row))?;
         }

@@ -1,6 +1,6 @@
 //! What a tree holds: its entries with the digests of their contents.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt as _;
@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::sidecar::Digest;
 use crate::sys::fs::{self, Kind, Stamp, Time};
 use crate::workspace::{
-    At as _, CancelFn, PathTable, SyncError, Walk, compare, load_table, stop_if, store_table, threads,
+    At as _, CancelFn, PathTable, StoredCursor, SyncError, Walk, compare, stop_if, store_table, threads,
 };
 
 use super::entries::{NO_DIGEST, record_of};
@@ -82,7 +82,7 @@ struct Unknown {
 impl Mirror {
     /// Looks at the whole tree. Only what the index does not know is read.
     pub(crate) fn look(&self, cancel: CancelFn) -> Result<Manifest, MirrorError> {
-        let met = Walk {
+        let mut rows = Walk {
             root: &self.root,
             path: &self.path,
             rules: &self.rules,
@@ -90,25 +90,19 @@ impl Mirror {
             list_ignored: false,
             cancel,
         }
-        .run()?;
-        let known: PathTable<Own> = load_table(&self.index, HEAD).unwrap_or_default();
-        let mut rows = met.filter_map(|_, met| {
-            Some(Own {
-                stamp: met.stamp,
-                digest: NO_DIGEST,
-                settled: false,
-            })
-        });
-        let (unknown, mut is_new) = recall(&mut rows, &met, &known);
-        is_new |= known.len() != rows.len();
-        drop((met, known));
+        .run_as(|met| Own {
+            stamp: met.stamp,
+            digest: NO_DIGEST,
+            settled: false,
+        })?;
+        let (unknown, is_new) = recall(&mut rows, StoredCursor::open(&self.index, HEAD));
         let read = unknown.iter().map(|folder| folder.rows.len() as u64).sum();
         let gone = self.read_all(&mut rows, &unknown, cancel)?;
         if !gone.is_empty() {
             rows = rows.filter_map(|row, own| (!gone.contains(&row)).then_some(*own));
         }
         if is_new || read > 0 {
-            self.remember(&rows)?;
+            self.remember(&rows, |row| Some(*rows.value(row)))?;
         }
         Ok(Manifest {
             digest: digest_of(&rows),
@@ -117,9 +111,9 @@ impl Mirror {
         })
     }
 
-    /// Writes the index.
-    pub(super) fn remember(&self, rows: &PathTable<Own>) -> Result<(), SyncError> {
-        store_table(rows, HEAD, &self.index)
+    /// Writes the index: names and depths of a table, with a value of this side's for each row that is there.
+    pub(super) fn remember<T>(&self, rows: &PathTable<T>, own: impl Fn(usize) -> Option<Own>) -> Result<(), SyncError> {
+        store_table(rows, own, HEAD, &self.index)
     }
 
     /// Reads what is not known; gives the rows of what is not there any more.
@@ -139,19 +133,25 @@ impl Mirror {
             })
             .collect();
         let next = AtomicUsize::new(0);
-        let found = Mutex::new(Ok(Vec::new()));
-        let named = &*rows;
+        let reading = Mutex::new(Reading {
+            rows,
+            gone: Vec::new(),
+            failure: None,
+        });
+        let lock = || reading.lock().unwrap_or_else(PoisonError::into_inner);
         let work = || {
-            loop {
-                let Some((folder, wanted)) = batches.get(next.fetch_add(1, Ordering::Relaxed)) else {
+            while let Some((folder, wanted)) = batches.get(next.fetch_add(1, Ordering::Relaxed)) {
+                let entries = lock().entries(wanted);
+                let read = self.read_some(folder, entries, cancel);
+                let mut reading = lock();
+                match read {
+                    Ok(read) => reading.put(read),
+                    Err(error) => {
+                        reading.failure.get_or_insert(error);
+                    }
+                }
+                if reading.failure.is_some() {
                     return;
-                };
-                let read = self.read_some(named, folder, wanted, cancel);
-                let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);
-                match (&mut *found, read) {
-                    (Ok(found), Ok(read)) => found.extend(read),
-                    (Ok(_), Err(error)) => *found = Err(error),
-                    (Err(_), _) => return,
                 }
             }
         };
@@ -161,58 +161,77 @@ impl Mirror {
             }
             work();
         });
-        let mut gone = Vec::new();
-        for (row, own) in found.into_inner().unwrap_or_else(PoisonError::into_inner)? {
-            match own {
-                Some(own) => *rows.value_mut(row) = own,
-                None => gone.push(row),
-            }
+        let reading = reading.into_inner().unwrap_or_else(PoisonError::into_inner);
+        match reading.failure {
+            Some(failure) => Err(failure),
+            None => Ok(reading.gone),
         }
-        Ok(gone)
     }
 
     fn read_some(
         &self,
-        rows: &PathTable<Own>,
         folder: &Path,
-        wanted: &[usize],
+        entries: Vec<(usize, OsString, Kind)>,
         cancel: CancelFn,
     ) -> Result<Vec<(usize, Option<Own>)>, SyncError> {
         let at = self.path.join(folder);
         let dir = match fs::open_beneath(&self.root, folder) {
             Ok(dir) => dir,
-            Err(error) if has_gone(&error) => return Ok(wanted.iter().map(|row| (*row, None)).collect()),
+            Err(error) if has_gone(&error) => return Ok(entries.iter().map(|(row, ..)| (*row, None)).collect()),
             Err(error) => return Err(error).at("open the folder", at),
         };
-        let mut read = Vec::with_capacity(wanted.len());
-        for row in wanted {
+        let mut read = Vec::with_capacity(entries.len());
+        for (row, name, kind) in entries {
             stop_if(cancel)?;
-            let name = rows.name(*row);
-            let own = match read_entry(&dir, name, rows.value(*row).stamp.kind(), cancel) {
+            let own = match read_entry(&dir, &name, kind, cancel) {
                 Ok(own) => Some(own),
                 Err(error) if has_gone(&error) => None,
                 Err(error) => return Err(error).at("read", at.join(name)),
             };
-            read.push((*row, own));
+            read.push((row, own));
         }
         Ok(read)
     }
 }
 
+/// What the threads that read files have in common. What is read goes to its row at once: all of it together would be
+/// as large as the table.
+struct Reading<'a> {
+    rows: &'a mut PathTable<Own>,
+    gone: Vec<usize>,
+    failure: Option<SyncError>,
+}
+
+impl Reading<'_> {
+    /// What there is to know of some rows for them to be read, as a copy: nobody is kept waiting meanwhile.
+    fn entries(&self, wanted: &[usize]) -> Vec<(usize, OsString, Kind)> {
+        let entry = |row: &usize| {
+            let kind = self.rows.value(*row).stamp.kind();
+            (*row, self.rows.name(*row).to_owned(), kind)
+        };
+        wanted.iter().map(entry).collect()
+    }
+
+    fn put(&mut self, read: Vec<(usize, Option<Own>)>) {
+        for (row, own) in read {
+            match own {
+                Some(own) => *self.rows.value_mut(row) = own,
+                None => self.gone.push(row),
+            }
+        }
+    }
+}
+
 /// Takes digests from the index; gives what it does not know, and whether it is out of date.
-fn recall<T>(rows: &mut PathTable<Own>, met: &PathTable<T>, known: &PathTable<Own>) -> (Vec<Unknown>, bool) {
+fn recall(rows: &mut PathTable<Own>, mut known: StoredCursor<Own>) -> (Vec<Unknown>, bool) {
     let mut unknown: Vec<Unknown> = Vec::new();
     let mut is_new = false;
-    // Of the table that is not changed meanwhile.
-    let mut now = met.cursor();
-    let mut before = known.cursor();
-    while let Some((row, _)) = now.current() {
-        let path = now.path();
-        while before.current().is_some() && compare(before.path(), path).is_lt() {
-            before.advance();
+    let count = rows.len() as u64;
+    rows.update(|row, path, own| {
+        while known.current().is_some() && compare(known.path(), path).is_lt() {
+            known.advance();
         }
-        let own = rows.value_mut(row);
-        let old = before.current().filter(|_| before.path() == path).map(|(_, own)| own);
+        let old = known.current().filter(|_| known.path() == path);
         is_new |= old.is_none_or(|old| old.stamp.kind() != own.stamp.kind());
         if matches!(own.stamp.kind(), Kind::File | Kind::Symlink) {
             match old.filter(|old| old.settled && old.stamp == own.stamp) {
@@ -220,9 +239,8 @@ fn recall<T>(rows: &mut PathTable<Own>, met: &PathTable<T>, known: &PathTable<Ow
                 None => note(&mut unknown, path.parent().unwrap_or(Path::new("")), row),
             }
         }
-        now.advance();
-    }
-    (unknown, is_new)
+    });
+    (unknown, is_new || known.count() != count)
 }
 
 fn note(unknown: &mut Vec<Unknown>, folder: &Path, row: usize) {

@@ -26,6 +26,7 @@ mod random_trees;
 mod store;
 mod stream;
 mod take;
+mod weight;
 
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
@@ -63,6 +64,9 @@ pub(crate) enum MirrorError {
     /// The wire carries nothing more; it knows why.
     #[error("the other side ended the transfer")]
     Cut,
+    /// The other side has more than is carried.
+    #[error("{0}")]
+    TooLarge(String),
     /// What the giver had announced is not so any more.
     #[error("the tree was changed while it was carried")]
     Changed,

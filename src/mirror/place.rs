@@ -6,13 +6,12 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
-use crate::sidecar::{Digest, TreeKind};
-use crate::sys::fs::{self, CopyMemory, Kind, Time};
+use crate::sidecar::Digest;
+use crate::sys::fs::{self, CopyMemory, Kind, Stamp, Time};
 use crate::workspace::{At as _, CancelFn, FolderTask, OwnTree, PathTable, SyncError, Wanted, dress_file, stop_if};
 
 use super::Mirror;
-use super::entries::{NO_DIGEST, Theirs};
-use super::look::Own;
+use super::entries::Theirs;
 use super::plan::Plan;
 use super::store::{Store, name_of};
 
@@ -23,7 +22,6 @@ const UNFINISHED: &str = "unfinished";
 pub(super) struct Placing<'a> {
     pub(super) mirror: &'a Mirror,
     pub(super) theirs: &'a PathTable<Theirs>,
-    pub(super) ours: &'a PathTable<Own>,
     pub(super) store: &'a Store,
     pub(super) targets: &'a HashMap<Digest, OsString>,
     pub(super) cancel: CancelFn<'a>,
@@ -35,10 +33,17 @@ pub(super) struct Placed {
     pub(super) deleted: u64,
     /// Whether anything was done.
     pub(super) is_changed: bool,
-    /// By the giver's rows.
-    pub(super) rows: Vec<Option<Own>>,
+    /// What was put or dressed: the giver's row, and how the entry looks now. In no order.
+    pub(super) stamps: Vec<(u32, Stamp)>,
     /// The latest ctime of what was put now.
     pub(super) newest: Option<Time>,
+}
+
+impl Placed {
+    fn note(&mut self, row: usize, stamp: Stamp) {
+        // A tree has at most `MAX_ENTRIES` of them.
+        self.stamps.push((u32::try_from(row).unwrap_or(u32::MAX), stamp));
+    }
 }
 
 impl Placing<'_> {
@@ -51,11 +56,7 @@ impl Placing<'_> {
             files: 0,
             deleted: 0,
             is_changed: !plan.folders.is_empty(),
-            rows: plan
-                .same
-                .iter()
-                .map(|row| row.map(|row| *self.ours.value(row)))
-                .collect(),
+            stamps: Vec::new(),
             newest: None,
         };
         for folder in &plan.folders {
@@ -75,15 +76,11 @@ impl Placing<'_> {
             let theirs = self.theirs.value(folder.row);
             let wanted = Wanted {
                 kind: Kind::Dir,
-                mode: Some(theirs.mode),
-                mtime: Some(theirs.mtime),
+                mode: Some(theirs.mode()),
+                mtime: Some(theirs.mtime()),
                 owner: None,
             };
-            placed.rows[folder.row] = Some(Own {
-                stamp: tree.finish(&folder.path, &wanted)?,
-                digest: NO_DIGEST,
-                settled: true,
-            });
+            placed.note(folder.row, tree.finish(&folder.path, &wanted)?);
         }
         Ok(placed)
     }
@@ -107,16 +104,16 @@ impl Placing<'_> {
             let name = self.theirs.name(row);
             let theirs = self.theirs.value(row);
             let place = || {
-                match theirs.kind {
-                    TreeKind::Symlink { digest, .. } => self.put_link(&dir, name, theirs, &digest, is_new)?,
-                    TreeKind::File { size, digest } if is_new => {
+                match theirs.kind() {
+                    Kind::Symlink => self.put_link(&dir, name, theirs, is_new)?,
+                    Kind::File if is_new => {
                         // What is empty is no want.
-                        let place = plan.places.get(&(digest, false)).filter(|_| size > 0);
+                        let place = plan.places.get(&(theirs.digest(), false)).filter(|_| theirs.size() > 0);
                         let left = place.map(|place| {
                             uses[*place] = uses[*place].saturating_sub(1);
                             uses[*place]
                         });
-                        self.put_file(&dir, name, theirs, (size, &digest), left == Some(0), memory)?;
+                        self.put_file(&dir, name, theirs, left == Some(0), memory)?;
                     }
                     _ => self.dress(&dir, name, theirs, memory)?,
                 }
@@ -124,28 +121,20 @@ impl Placing<'_> {
             };
             let mut place = place;
             let stamp = place().at("write", at.join(name))?;
-            let digest = match theirs.kind {
-                TreeKind::File { digest, .. } | TreeKind::Symlink { digest, .. } => digest,
-                TreeKind::Dir | TreeKind::Special => NO_DIGEST,
-            };
             placed.files += 1;
             placed.newest = placed.newest.max(Some(stamp.ctime()));
-            placed.rows[row] = Some(Own {
-                stamp,
-                digest,
-                settled: true,
-            });
+            placed.note(row, stamp);
         }
         Ok(())
     }
 
-    fn put_link(&self, dir: &OwnedFd, name: &OsStr, theirs: &Theirs, digest: &Digest, is_new: bool) -> io::Result<()> {
+    fn put_link(&self, dir: &OwnedFd, name: &OsStr, theirs: &Theirs, is_new: bool) -> io::Result<()> {
         if is_new {
-            let target = self.targets.get(digest).ok_or(io::ErrorKind::NotFound)?;
+            let target = self.targets.get(&theirs.digest()).ok_or(io::ErrorKind::NotFound)?;
             fs::remove_tree(dir, name)?;
             fs::make_symlink(Path::new(target), dir, name)?;
         }
-        fs::set_mtime_at(dir, name, theirs.mtime)
+        fs::set_mtime_at(dir, name, theirs.mtime())
     }
 
     fn put_file(
@@ -153,22 +142,21 @@ impl Placing<'_> {
         dir: &OwnedFd,
         name: &OsStr,
         theirs: &Theirs,
-        (size, digest): (u64, &Digest),
         is_last: bool,
         memory: &CopyMemory,
     ) -> io::Result<()> {
-        if size == 0 {
+        if theirs.size() == 0 {
             let file = fs::create_file(&self.store.dir, OsStr::new(UNFINISHED), 0o600)?;
-            dress_file(&file, theirs.mode, Some(theirs.mtime), None)?;
+            dress_file(&file, theirs.mode(), Some(theirs.mtime()), None)?;
             return self.move_in(OsStr::new(UNFINISHED), dir, name);
         }
-        let content = name_of(digest);
+        let content = name_of(&theirs.digest());
         if !is_last {
             let from = fs::open_file_forced(&self.store.dir, &content)?;
             return self.put_copy(&from, dir, name, theirs, memory);
         }
-        fs::set_mode_at(&self.store.dir, &content, theirs.mode)?;
-        fs::set_mtime_at(&self.store.dir, &content, theirs.mtime)?;
+        fs::set_mode_at(&self.store.dir, &content, theirs.mode())?;
+        fs::set_mtime_at(&self.store.dir, &content, theirs.mtime())?;
         self.move_in(&content, dir, name)
     }
 
@@ -178,8 +166,8 @@ impl Placing<'_> {
             let from = fs::open_file_forced(dir, name)?;
             return self.put_copy(&from, dir, name, theirs, memory);
         }
-        fs::set_mode_at(dir, name, theirs.mode)?;
-        fs::set_mtime_at(dir, name, theirs.mtime)
+        fs::set_mode_at(dir, name, theirs.mode())?;
+        fs::set_mtime_at(dir, name, theirs.mtime())
     }
 
     fn put_copy(
@@ -191,7 +179,7 @@ impl Placing<'_> {
         memory: &CopyMemory,
     ) -> io::Result<()> {
         let copy = self.store.copy_to(OsStr::new(UNFINISHED), from, memory, self.cancel)?;
-        dress_file(&copy, theirs.mode, Some(theirs.mtime), None)?;
+        dress_file(&copy, theirs.mode(), Some(theirs.mtime()), None)?;
         self.move_in(OsStr::new(UNFINISHED), dir, name)
     }
 

@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use crate::sidecar::{Digest, TreeKind};
+use crate::sidecar::Digest;
 use crate::sys::fs::Kind;
 use crate::workspace::{FolderStack, FolderTask, PathTable, earlier};
 
@@ -24,7 +24,7 @@ pub(super) struct Plan {
     /// What is told of and not carried.
     pub(super) specials: Vec<PathBuf>,
     /// By the giver's rows: the row of this side that stays as it is.
-    pub(super) same: Vec<Option<usize>>,
+    pub(super) same: Vec<Option<u32>>,
 }
 
 /// A content that is needed.
@@ -61,7 +61,7 @@ pub(super) fn compare_trees(theirs: &PathTable<Theirs>, ours: &PathTable<Own>) -
         let Some((row, item)) = wanted.current() else { break };
         let path = wanted.path();
         let own = there.current().filter(|_| order == Ordering::Equal);
-        if item.kind == TreeKind::Special {
+        if item.kind() == Kind::Special {
             planner.plan.specials.push(path.to_owned());
             if own.is_some() {
                 planner.folders.surplus(path);
@@ -71,7 +71,7 @@ pub(super) fn compare_trees(theirs: &PathTable<Theirs>, ours: &PathTable<Own>) -
             continue;
         }
         match own {
-            Some((own_row, own)) if own.stamp.kind() == kind_of(item.kind) => {
+            Some((own_row, own)) if own.stamp.kind() == item.kind() => {
                 planner.both(row, path, (own_row, own))?;
                 there.advance();
             }
@@ -89,15 +89,6 @@ pub(super) fn compare_trees(theirs: &PathTable<Theirs>, ours: &PathTable<Own>) -
     Ok(plan)
 }
 
-fn kind_of(kind: TreeKind) -> Kind {
-    match kind {
-        TreeKind::Dir => Kind::Dir,
-        TreeKind::File { .. } => Kind::File,
-        TreeKind::Symlink { .. } => Kind::Symlink,
-        TreeKind::Special => Kind::Special,
-    }
-}
-
 struct Planner<'a> {
     theirs: &'a PathTable<Theirs>,
     folders: FolderStack,
@@ -111,13 +102,13 @@ impl Planner<'_> {
         if let Some(parent) = self.folders.parent() {
             parent.finish = true;
         }
-        match self.theirs.value(row).kind {
-            TreeKind::Dir => {
+        match self.theirs.value(row).kind() {
+            Kind::Dir => {
                 self.folders.enter(row, path, true, true);
                 Ok(())
             }
-            TreeKind::Special => Ok(()),
-            TreeKind::File { .. } | TreeKind::Symlink { .. } => self.put(row),
+            Kind::Special => Ok(()),
+            Kind::File | Kind::Symlink => self.put(row),
         }
     }
 
@@ -126,25 +117,25 @@ impl Planner<'_> {
         self.folders.close_to(self.theirs.depth(row));
         let item = self.theirs.value(row);
         let (mode, mtime) = (own.stamp.mode(), own.stamp.mtime());
-        match item.kind {
-            TreeKind::Dir => {
+        match item.kind() {
+            Kind::Dir => {
                 // The look has opened up what could not be read.
-                let differs = own.is_closed() || (item.mode, item.mtime) != (mode, mtime);
-                self.plan.same[row] = Some(own_row);
+                let differs = own.is_closed() || (item.mode(), item.mtime()) != (mode, mtime);
+                self.plan.same[row] = u32::try_from(own_row).ok();
                 self.folders.enter(row, path, false, differs);
             }
-            TreeKind::File { size, digest } | TreeKind::Symlink { size, digest } => {
-                if (size, digest) != (own.stamp.size, own.digest) {
+            Kind::File | Kind::Symlink => {
+                if (item.size(), item.digest()) != (own.stamp.size, own.digest) {
                     return self.put(row);
                 }
-                self.plan.same[row] = Some(own_row);
-                let has_mode = matches!(item.kind, TreeKind::File { .. });
-                let differs = item.mtime != mtime || has_mode && item.mode != mode;
+                self.plan.same[row] = u32::try_from(own_row).ok();
+                let has_mode = item.kind() == Kind::File;
+                let differs = item.mtime() != mtime || has_mode && item.mode() != mode;
                 if let Some(folder) = self.folders.parent().filter(|_| differs) {
                     folder.dress.push(row);
                 }
             }
-            TreeKind::Special => {}
+            Kind::Special => {}
         }
         Ok(())
     }
@@ -154,11 +145,9 @@ impl Planner<'_> {
             folder.fill.push(row);
             folder.finish = true;
         }
-        let (size, digest, is_link) = match self.theirs.value(row).kind {
-            TreeKind::File { size, digest } => (size, digest, false),
-            TreeKind::Symlink { size, digest } => (size, digest, true),
-            TreeKind::Dir | TreeKind::Special => return Ok(()),
-        };
+        let theirs = self.theirs.value(row);
+        let (size, digest) = (theirs.size(), theirs.digest());
+        let is_link = theirs.kind() == Kind::Symlink;
         if size == 0 {
             return Ok(());
         }

@@ -79,20 +79,33 @@ impl Mirror {
         let placing = Placing {
             mirror: self,
             theirs: &theirs,
-            ours: &own.rows,
             store: &store,
             targets: &targets,
             cancel,
         };
         let placed = placing.place(&plan);
-        let placed = placed
+        let mut placed = placed
             .map_err(MirrorError::from)
             .inspect_err(|error| clear_if_full(&store, error))?;
         if let Some(newest) = placed.newest {
             settle(newest, cancel)?;
         }
         if placed.is_changed {
-            self.remember(&theirs.filter_map(|row, _| placed.rows[row]))?;
+            placed.stamps.sort_unstable_by_key(|(row, _)| *row);
+            self.remember(&theirs, |row| {
+                let put = u32::try_from(row).ok().and_then(|row| {
+                    let at = placed.stamps.binary_search_by_key(&row, |(row, _)| *row).ok()?;
+                    Some(placed.stamps[at].1)
+                });
+                match put {
+                    Some(stamp) => Some(Own {
+                        stamp,
+                        digest: theirs.value(row).digest(),
+                        settled: true,
+                    }),
+                    None => plan.same[row].map(|row| *own.rows.value(row as usize)),
+                }
+            })?;
         }
         stream.say(&TreeRecord::Done)?;
         stream.flush()?;

@@ -15,6 +15,7 @@ mod fields;
 mod files;
 mod listener;
 mod log;
+mod old_trees;
 mod outbox;
 mod output;
 mod own_folder;

@@ -7,13 +7,13 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crate::sidecar::{ErrorCode, TransferFolder};
-use crate::sys::fs::{make_dir, open_child_dir, try_lock};
+use crate::sys::fs::{coarse_now, make_dir, open_child_dir, set_mtime_fd, stat_at, stat_fd, try_lock};
 
 use super::refusal::Refusal;
 use super::staging::{Roots, Staging};
 
 /// Beneath the first root: holds the folders of all keys.
-const TREES: &str = ".devshell-trees";
+pub(super) const TREES: &str = ".devshell-trees";
 /// Beneath the folder of a key: what tools see.
 const TREE: &str = "tree";
 /// How long an earlier session may take to let the folder go.
@@ -27,8 +27,8 @@ pub(super) struct OwnFolder {
     path: PathBuf,
     /// What tells a client that nobody else has had the folder since.
     state: String,
-    /// The lock goes with it.
-    _folder: OwnedFd,
+    /// The lock goes with it. Its mtime is when the tree was last used.
+    folder: OwnedFd,
 }
 
 impl OwnFolder {
@@ -44,6 +44,13 @@ impl OwnFolder {
 
     pub(super) fn state(&self) -> &str {
         &self.state
+    }
+}
+
+impl Drop for OwnFolder {
+    fn drop(&mut self) {
+        // A session may have taken days; where this fails, what is noted of its beginning counts.
+        let _ = note_use(&self.folder);
     }
 }
 
@@ -69,9 +76,17 @@ impl Roots {
             )
         };
         let trees = child(root, OsStr::new(TREES)).map_err(failed)?;
-        let folder = child(&trees, OsStr::new(&wanted.key)).map_err(failed)?;
+        let mut folder = child(&trees, OsStr::new(&wanted.key)).map_err(failed)?;
         let start = Instant::now();
-        while !try_lock(&folder).map_err(failed)? {
+        loop {
+            if try_lock(&folder).map_err(failed)? {
+                if is_at(&folder, &trees, &wanted.key) {
+                    break;
+                }
+                // It was old and has been removed between being opened and being locked.
+                folder = child(&trees, OsStr::new(&wanted.key)).map_err(failed)?;
+                continue;
+            }
             if start.elapsed() > LAST_BREATH {
                 return Err(Refusal::new(
                     ErrorCode::SessionExists,
@@ -80,19 +95,16 @@ impl Roots {
             }
             std::thread::sleep(Duration::from_millis(5));
         }
+        note_use(&folder).map_err(failed)?;
         let tree = child(&folder, OsStr::new(TREE)).map_err(failed)?;
         let state = state_of(&path, wanted.state.as_deref()).map_err(failed)?;
         let staging = Staging::new(tree, path.join(TREE));
-        let own = OwnFolder {
-            path,
-            state,
-            _folder: folder,
-        };
+        let own = OwnFolder { path, state, folder };
         Ok((staging, own))
     }
 }
 
-fn is_key(key: &str) -> bool {
+pub(super) fn is_key(key: &str) -> bool {
     let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
     (1..=KEY).contains(&key.len()) && !key.starts_with('.') && key.bytes().all(fits)
 }
@@ -102,6 +114,20 @@ fn child(dir: &OwnedFd, name: &OsStr) -> io::Result<OwnedFd> {
     match make_dir(dir, name, 0o700) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
         _ => open_child_dir(dir, name),
+    }
+}
+
+/// Notes that a key's tree is used now.
+fn note_use(folder: &OwnedFd) -> io::Result<()> {
+    set_mtime_fd(folder, coarse_now())
+}
+
+/// Whether an open folder still has this name.
+fn is_at(folder: &OwnedFd, dir: &OwnedFd, name: &str) -> bool {
+    let place = |stat: crate::sys::fs::Stat| (stat.dev, stat.stamp.ino);
+    match (stat_fd(folder), stat_at(dir, OsStr::new(name))) {
+        (Ok(open), Ok(named)) => place(open) == place(named),
+        _ => false,
     }
 }
 

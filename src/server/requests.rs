@@ -310,6 +310,8 @@ impl<'a> Requests<'a> {
         if let Some(own) = session.own_folder() {
             reply.staging_dir = Some(session.staging().path().to_string_lossy().into_owned());
             reply.state = Some(own.state().to_owned());
+            // A server may run for years; the client's own tree is held and stays.
+            connection.shared().forget_old_trees();
         }
         if !connection.capabilities().is_empty() {
             reply.mounted = Some(place.mounted);

@@ -17,6 +17,7 @@ use super::bell::Bell;
 use super::connection::Connection;
 use super::listener::Listener;
 use super::log::Log;
+use super::old_trees::OldTrees;
 use super::peer::{Peer, left};
 use super::registry::{MOST_PENDING, Registry};
 use super::settings::Settings;
@@ -36,6 +37,7 @@ pub(super) struct Shared {
     pub(super) roots: Roots,
     pub(super) log: Log,
     pub(super) registry: Registry,
+    pub(super) old_trees: OldTrees,
     ending: AtomicBool,
     /// How many more execs the descriptors of this process allow for.
     slots: AtomicUsize,
@@ -112,6 +114,7 @@ pub fn serve(clients: Clients, settings: Settings, cancel: &Cancel, log: Log) ->
         roots,
         log,
         registry: Registry::new(Arc::clone(&bell)),
+        old_trees: OldTrees::default(),
         ending: AtomicBool::new(false),
     });
     let (sender, wishes) = sync_channel(4);
@@ -124,6 +127,7 @@ pub fn serve(clients: Clients, settings: Settings, cancel: &Cancel, log: Log) ->
                 rung.ring();
             }
         })?;
+    shared.forget_old_trees();
     let server = Server { shared, bell, cancel };
     let served = match clients {
         Clients::Sockets(listeners) => server.take_in(&listeners),

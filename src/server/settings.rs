@@ -23,6 +23,8 @@ pub struct Settings {
     pub grace: Duration,
     /// The server ends after so much time without a client; none: never.
     pub idle_exit: Option<Duration>,
+    /// Trees of clients that share no folder are removed when they were not used for so long; none: never.
+    pub forget_trees_after: Option<Duration>,
     /// Bytes of a line of a version 1 client.
     pub max_line: usize,
     /// How many clients are served at once.

@@ -326,7 +326,7 @@ fn make_beneath(staging: &super::staging::Staging, path: &Path) -> std::io::Resu
 fn refusal_of(error: MirrorError) -> Refusal {
     let code = match &error {
         MirrorError::Local(SyncError::Cancelled) => ErrorCode::ShuttingDown,
-        MirrorError::Local(_) | MirrorError::Changed => ErrorCode::StagingIo,
+        MirrorError::Local(_) | MirrorError::Changed | MirrorError::TooLarge(_) => ErrorCode::StagingIo,
         MirrorError::Peer(_) | MirrorError::Cut => ErrorCode::BadRequest,
     };
     let words = match &error {

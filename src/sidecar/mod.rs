@@ -39,4 +39,7 @@ pub use request::{
     Direction, Exec, ExecCancel, ExecSignal, ExecStdin, FsData, Handshake, Request, SessionShutdown, SessionStart,
     SyncRequest, Transfer, TransferFolder,
 };
-pub use tree::{Digest, MAX_ENTRIES, MAX_NAME, MAX_NAMES, MAX_RECORD, MAX_TARGET, NoRecord, TreeKind, TreeRecord};
+pub use tree::{
+    Digest, ENTRY_WEIGHT, MAX_ENTRIES, MAX_FOLDER_PATH, MAX_NAME, MAX_RECORD, MAX_TARGET, MAX_WEIGHT, NoRecord,
+    TreeKind, TreeRecord,
+};

@@ -22,8 +22,15 @@ pub const MAX_TARGET: u64 = 4095;
 /// How many entries a tree may have.
 pub const MAX_ENTRIES: usize = 4_000_000;
 
-/// How many bytes their names may have together.
-pub const MAX_NAMES: usize = 256 * 1024 * 1024;
+/// The longest path of a folder within its tree: more no system call takes.
+pub const MAX_FOLDER_PATH: usize = 4095;
+
+/// What all entries of a tree may weigh together, in bytes: [`ENTRY_WEIGHT`] and its name each, a folder or special its
+/// path in the tree besides.
+pub const MAX_WEIGHT: usize = 384 * 1024 * 1024;
+
+/// What an entry weighs without its name.
+pub const ENTRY_WEIGHT: usize = 64;
 
 /// One record. The giver has the tree; the taker is to become equal to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

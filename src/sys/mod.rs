@@ -6,6 +6,7 @@ pub(crate) mod explain;
 pub(crate) mod fs;
 #[cfg(target_os = "linux")]
 pub(crate) mod keeper;
+pub(crate) mod machine;
 #[cfg(target_os = "linux")]
 pub(crate) mod mounts;
 pub(crate) mod output;

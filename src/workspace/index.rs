@@ -1,6 +1,6 @@
 //! The two-sided index: what source and staging looked like when they were last the same.
 
-use std::io::{self, Read as _};
+use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
@@ -11,13 +11,14 @@ use crate::sys::fs::{Kind, Stamp, Time};
 
 use super::SyncError;
 use super::error::At as _;
+use super::stored::Stored;
 use super::table::{CheckedTable, PathTable};
 
 /// Names the format and its version; an index with another head is as good as none.
 const HEAD: &[u8; 8] = b"DSINDEX\x01";
 /// More than this is no index of ours: some 5 million entries.
-const LIMIT: u64 = 512 * 1024 * 1024;
-const CRC: crc::Crc<u32> = crc::Crc::<u32>::new(&crc::CRC_32_ISO_HDLC);
+pub(super) const LIMIT: u64 = 512 * 1024 * 1024;
+pub(super) const CRC: crc::Crc<u32> = crc::Crc::<u32>::new(&crc::CRC_32_ISO_HDLC);
 
 /// What was staged, path by path. An entry whose source and staged stamps are both still the
 /// recorded ones need not be read again.
@@ -75,11 +76,11 @@ impl Entry {
 
 /// A row as it is written.
 #[derive(Serialize, Deserialize)]
-struct Wire<'a, T> {
-    depth: u16,
+pub(super) struct Wire<'a, T> {
+    pub(super) depth: u16,
     #[serde(borrow)]
-    name: &'a [u8],
-    entry: T,
+    pub(super) name: &'a [u8],
+    pub(super) entry: T,
 }
 
 impl Index {
@@ -109,7 +110,7 @@ impl Index {
     /// # Errors
     /// [`SyncError::Io`] with the path.
     pub fn store(&self, path: &Path) -> Result<(), SyncError> {
-        store_table(&self.entries, HEAD, path)
+        store_table(&self.entries, |row| Some(*self.entries.value(row)), HEAD, path)
     }
 
     /// Removes what a killed process left of an index that it was writing. Whoever may write an
@@ -120,19 +121,42 @@ impl Index {
 }
 
 /// Reads a table that [`store_table`] has written; none where it is missing, damaged, foreign or too large.
-pub(crate) fn load_table<T: DeserializeOwned>(path: &Path, head: &[u8; 8]) -> Option<PathTable<T>> {
-    decode(&read_limited(path).ok()?, head)
+fn load_table<T: DeserializeOwned>(path: &Path, head: &[u8; 8]) -> Option<PathTable<T>> {
+    whole_table(Stored::open(path, head)?)
 }
 
-/// Writes a table in one step: the old one or the new one is there, never a part.
+/// The stored rows as a table, if they are as many as were announced and stand in its order.
+fn whole_table<T: DeserializeOwned, R: Read>(mut stored: Stored<T, R>) -> Option<PathTable<T>> {
+    // The claimed count is compared with what is there, and never allocated.
+    let mut table = CheckedTable::with_capacity(stored.left() / 64, stored.left() / 8);
+    while let Some((depth, name, value)) = stored.next_row() {
+        if !table.push(depth, name, value) {
+            return None;
+        }
+    }
+    (stored.is_whole() && table.len() as u64 == stored.count()).then(|| table.finish())
+}
+
+/// Writes a table in one step: the old one or the new one is there, never a part. Rows for which there is no value
+/// are left out.
 ///
 /// # Errors
 /// [`SyncError::Io`] with the path.
-pub(crate) fn store_table<T: Serialize>(table: &PathTable<T>, head: &[u8; 8], path: &Path) -> Result<(), SyncError> {
+pub(crate) fn store_table<T, V: Serialize>(
+    table: &PathTable<T>,
+    value: impl Fn(usize) -> Option<V>,
+    head: &[u8; 8],
+    path: &Path,
+) -> Result<(), SyncError> {
     let new = unfinished(path);
     let write = || -> io::Result<()> {
         let mut file = std::fs::File::create(&new)?;
-        write_to(table, head, &mut io::BufWriter::with_capacity(64 * 1024, &mut file))?;
+        write_to(
+            table,
+            value,
+            head,
+            &mut io::BufWriter::with_capacity(64 * 1024, &mut file),
+        )?;
         std::fs::rename(&new, path)
     };
     write()
@@ -141,20 +165,27 @@ pub(crate) fn store_table<T: Serialize>(table: &PathTable<T>, head: &[u8; 8], pa
 }
 
 /// Row by row: a table in memory and all its bytes at once would be too much.
-fn write_to<T: Serialize>(table: &PathTable<T>, head: &[u8; 8], out: &mut dyn io::Write) -> io::Result<()> {
+fn write_to<T, V: Serialize>(
+    table: &PathTable<T>,
+    value: impl Fn(usize) -> Option<V>,
+    head: &[u8; 8],
+    out: &mut dyn io::Write,
+) -> io::Result<()> {
     let mut sum = CRC.digest();
     let mut put = |bytes: &[u8]| {
         sum.update(bytes);
         out.write_all(bytes)
     };
     put(head)?;
-    put(&(table.len() as u64).to_le_bytes())?;
+    let count = (0..table.len()).filter(|row| value(*row).is_some()).count();
+    put(&(count as u64).to_le_bytes())?;
     let mut buffer = Vec::new();
     for row in 0..table.len() {
+        let Some(entry) = value(row) else { continue };
         let wire = Wire {
             depth: u16::try_from(table.depth(row)).map_err(io::Error::other)?,
             name: table.name(row).as_bytes(),
-            entry: table.value(row),
+            entry,
         };
         buffer.clear();
         buffer = postcard::to_extend(&wire, buffer).map_err(io::Error::other)?;
@@ -199,21 +230,6 @@ pub(super) fn with_checksum(head: &[u8], body: &[u8]) -> Vec<u8> {
     bytes
 }
 
-fn decode<T: DeserializeOwned>(bytes: &[u8], head: &[u8; 8]) -> Option<PathTable<T>> {
-    let (count, mut rest) = checked_body(bytes, head)?.split_first_chunk::<8>()?;
-    // The claimed count is compared with what is there, and never allocated.
-    let count = usize::try_from(u64::from_le_bytes(*count)).ok()?;
-    let mut entries = CheckedTable::with_capacity(rest.len() / 64, rest.len() / 8);
-    while !rest.is_empty() {
-        let (wire, more) = postcard::take_from_bytes::<Wire<T>>(rest).ok()?;
-        rest = more;
-        if !entries.push(wire.depth.into(), wire.name, wire.entry) {
-            return None;
-        }
-    }
-    (entries.len() == count).then(|| entries.finish())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -232,7 +248,7 @@ mod tests {
 
     fn bytes_of(index: &Index) -> Vec<u8> {
         let mut bytes = Vec::new();
-        write_to(&index.entries, HEAD, &mut bytes).unwrap();
+        write_to(&index.entries, |row| Some(*index.entries.value(row)), HEAD, &mut bytes).unwrap();
         bytes
     }
 
@@ -278,6 +294,7 @@ mod tests {
     fn names_that_lead_out_and_claimed_counts_are_not_believed() {
         let (_temp, index) = sample();
         let entry = *index.entries.value(0);
+        let decode = |bytes: Vec<u8>| whole_table(Stored::<Entry, _>::new(io::Cursor::new(bytes), HEAD)?);
         let bytes = |count: u64, rows: &[(u16, &[u8])]| {
             let mut body = count.to_le_bytes().to_vec();
             for (depth, name) in rows {
@@ -290,22 +307,16 @@ mod tests {
             }
             with_checksum(HEAD, &body)
         };
-        assert!(decode::<Entry>(&bytes(2, &[(0, b""), (1, b"a")]), HEAD).is_some());
-        assert!(decode::<Entry>(&bytes(u64::MAX, &[(0, b""), (1, b"a")]), HEAD).is_none());
+        assert!(decode(bytes(2, &[(0, b""), (1, b"a")])).is_some());
+        assert!(decode(bytes(u64::MAX, &[(0, b""), (1, b"a")])).is_none());
         for bad in [&b".."[..], b".", b"", b"a/b", b"a\0"] {
-            assert!(decode::<Entry>(&bytes(2, &[(0, b""), (1, bad)]), HEAD).is_none());
+            assert!(decode(bytes(2, &[(0, b""), (1, bad)])).is_none());
         }
+        assert!(decode(bytes(2, &[(0, b""), (2, b"a")])).is_none(), "a gap in depth");
         assert!(
-            decode::<Entry>(&bytes(2, &[(0, b""), (2, b"a")]), HEAD).is_none(),
-            "a gap in depth"
-        );
-        assert!(
-            decode::<Entry>(&bytes(3, &[(0, b""), (1, b"b"), (1, b"a")]), HEAD).is_none(),
+            decode(bytes(3, &[(0, b""), (1, b"b"), (1, b"a")])).is_none(),
             "disorder"
         );
-        assert!(
-            decode::<Entry>(&bytes(2, &[(0, b""), (0, b"a")]), HEAD).is_none(),
-            "a second root"
-        );
+        assert!(decode(bytes(2, &[(0, b""), (0, b"a")])).is_none(), "a second root");
     }
 }

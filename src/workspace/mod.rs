@@ -36,6 +36,7 @@ pub mod results;
 mod roundtrip;
 mod rules;
 mod stage;
+mod stored;
 mod table;
 #[cfg(test)]
 mod view_bench;
@@ -60,7 +61,7 @@ pub(crate) use diff::{FolderStack, FolderTask, Wanted};
 pub use error::SyncError;
 pub(crate) use error::{At, stop_if};
 pub use index::Index;
-pub(crate) use index::{load_table, store_table};
+pub(crate) use index::store_table;
 pub use layers::Layers;
 pub use lock::{Holder, LockError, WorkspaceLock, holder};
 pub(crate) use progress::Pace;
@@ -70,6 +71,7 @@ pub(crate) use push::settle;
 pub use push::{PushReport, Pushed, push, push_due, push_telling};
 pub use rules::{COMMIT_DIR, Class, Rules, RulesError};
 pub(crate) use stage::OwnTree;
+pub(crate) use stored::StoredCursor;
 pub(crate) use table::{CheckedTable, PathTable, compare, earlier};
 pub(crate) use walk::{Walk, threads};
 

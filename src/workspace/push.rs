@@ -118,7 +118,6 @@ fn carry(
         None => None,
     };
     Index::clear_unfinished(index_file);
-    // First, so that its bytes are let go before the trees are held.
     let old = Index::load(index_file);
     let mut source = scan_source(vfs, rules, cancel)?;
     let staged = Walk {

@@ -32,6 +32,10 @@ impl<T> Default for PathTable<T> {
 }
 
 impl<T> PathTable<T> {
+    /// How many bytes a row takes, without its name.
+    #[cfg(test)]
+    pub(crate) const ROW: usize = size_of::<Row<T>>();
+
     pub(crate) fn with_capacity(rows: usize, names: usize) -> Self {
         Self {
             names: Vec::with_capacity(names),
@@ -80,8 +84,7 @@ impl<T> PathTable<T> {
         let mut cursor = Cursor {
             table: self,
             row: 0,
-            path: Vec::new(),
-            ends: Vec::new(),
+            trail: Trail::default(),
         };
         cursor.enter();
         cursor
@@ -89,6 +92,15 @@ impl<T> PathTable<T> {
 
     pub(crate) fn value_mut(&mut self, row: usize) -> &mut T {
         &mut self.rows[row].value
+    }
+
+    /// Goes through all rows, with the path of each, and may change their values.
+    pub(crate) fn update(&mut self, mut each: impl FnMut(usize, &Path, &mut T)) {
+        let mut trail = Trail::default();
+        for (number, row) in self.rows.iter_mut().enumerate() {
+            trail.enter(row.depth.into(), &self.names[row.start as usize..][..row.len as usize]);
+            each(number, trail.path(), &mut row.value);
+        }
     }
 
     /// The same names with other values; rows without one are left out.
@@ -123,13 +135,8 @@ impl<T> CheckedTable<T> {
     /// Adds a row; `false` when it cannot stand there.
     #[must_use]
     pub(crate) fn push(&mut self, depth: usize, name: &[u8], value: T) -> bool {
-        let fits = if self.table.len() == 0 {
-            depth == 0 && name.is_empty()
-        } else {
-            depth > 0 && depth <= self.last.len() && is_name(name)
-        };
         let before = self.last.get(depth).map(|row| self.table.name(*row).as_bytes());
-        if !fits || before.is_some_and(|before| before >= name) || !self.table.push(depth, name, value) {
+        if !may_follow(self.last.len(), before, depth, name) || !self.table.push(depth, name, value) {
             return false;
         }
         self.last.truncate(depth);
@@ -146,18 +153,56 @@ impl<T> CheckedTable<T> {
         self.table.len()
     }
 
-    /// How many bytes the names have.
-    pub(crate) fn names_len(&self) -> usize {
-        self.table.names.len()
-    }
-
     pub(crate) fn finish(self) -> PathTable<T> {
         self.table
     }
 }
 
+/// Whether a row may come next: `open` rows lead to the last one, itself counted, and `before` is the name of the one
+/// among them that is as deep.
+fn may_follow(open: usize, before: Option<&[u8]>, depth: usize, name: &[u8]) -> bool {
+    if open == 0 {
+        return depth == 0 && name.is_empty();
+    }
+    depth > 0 && depth <= open && is_name(name) && before.is_none_or(|before| before < name)
+}
+
 fn is_name(name: &[u8]) -> bool {
     !name.is_empty() && name != b"." && name != b".." && !name.iter().any(|byte| matches!(byte, b'/' | 0))
+}
+
+/// The way to a row of which rows before it are known: its path, put together as rows are entered.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Trail {
+    path: Vec<u8>,
+    /// Where in `path` each row on the way ends, by depth.
+    ends: Vec<usize>,
+}
+
+impl Trail {
+    pub(super) fn path(&self) -> &Path {
+        Path::new(OsStr::from_bytes(&self.path))
+    }
+
+    /// Whether a row may come next.
+    pub(super) fn takes(&self, depth: usize, name: &[u8]) -> bool {
+        let before = self.ends.get(depth).map(|end| {
+            let from = depth.checked_sub(1).map_or(0, |above| self.ends[above]);
+            let part = &self.path[from..*end];
+            part.strip_prefix(b"/").unwrap_or(part)
+        });
+        may_follow(self.ends.len(), before, depth, name)
+    }
+
+    pub(super) fn enter(&mut self, depth: usize, name: &[u8]) {
+        self.ends.truncate(depth);
+        self.path.truncate(self.ends.last().copied().unwrap_or(0));
+        if !self.path.is_empty() {
+            self.path.push(b'/');
+        }
+        self.path.extend_from_slice(name);
+        self.ends.push(self.path.len());
+    }
 }
 
 /// Goes through a table row by row and knows the path of each.
@@ -165,9 +210,7 @@ fn is_name(name: &[u8]) -> bool {
 pub(crate) struct Cursor<'a, T> {
     table: &'a PathTable<T>,
     row: usize,
-    path: Vec<u8>,
-    /// Where in `path` each ancestor ends, by depth.
-    ends: Vec<usize>,
+    trail: Trail,
 }
 
 impl<'a, T> Cursor<'a, T> {
@@ -183,7 +226,7 @@ impl<'a, T> Cursor<'a, T> {
 
     /// The path of the row that it stands on; the root's is empty.
     pub(crate) fn path(&self) -> &Path {
-        Path::new(OsStr::from_bytes(&self.path))
+        self.trail.path()
     }
 
     pub(crate) fn advance(&mut self) {
@@ -208,15 +251,8 @@ impl<'a, T> Cursor<'a, T> {
         let Some(row) = self.table.rows.get(self.row) else {
             return;
         };
-        let depth = usize::from(row.depth);
-        self.ends.truncate(depth);
-        self.path.truncate(self.ends.last().copied().unwrap_or(0));
-        if !self.path.is_empty() {
-            self.path.push(b'/');
-        }
-        self.path
-            .extend_from_slice(&self.table.names[row.start as usize..][..row.len as usize]);
-        self.ends.push(self.path.len());
+        let name = &self.table.names[row.start as usize..][..row.len as usize];
+        self.trail.enter(row.depth.into(), name);
     }
 }
 

@@ -97,6 +97,11 @@ pub(crate) fn threads() -> usize {
 impl Walk<'_> {
     /// Walks the whole tree.
     pub(crate) fn run(&self) -> Result<PathTable<Met>, SyncError> {
+        self.run_as(|met| met)
+    }
+
+    /// Walks the whole tree; `value` is what is kept of each entry.
+    pub(crate) fn run_as<T>(&self, value: impl Fn(Met) -> T) -> Result<PathTable<T>, SyncError> {
         let root = fs::stat_fd(self.root).at("look at", self.path)?;
         let shared = Shared {
             state: Mutex::new(State {
@@ -130,7 +135,7 @@ impl Walk<'_> {
             stamp: root.stamp,
             ignored: false,
         };
-        if table.push(0, b"", met) && assemble(&mut table, &mut state.folders) {
+        if table.push(0, b"", value(met)) && assemble(&mut table, &mut state.folders, value) {
             return Ok(table);
         }
         Err(io::Error::from(io::ErrorKind::FileTooLarge)).at("hold the tree of", self.path)
@@ -248,7 +253,7 @@ impl Walk<'_> {
 }
 
 /// Puts the folders together depth first, each let go as soon as it is copied.
-fn assemble(table: &mut PathTable<Met>, folders: &mut [Option<Folder>]) -> bool {
+fn assemble<T>(table: &mut PathTable<T>, folders: &mut [Option<Folder>], value: impl Fn(Met) -> T) -> bool {
     let mut stack: Vec<(Folder, usize)> = folders[0].take().map(|root| (root, 0)).into_iter().collect();
     loop {
         // The root's content lies at depth 1.
@@ -261,7 +266,7 @@ fn assemble(table: &mut PathTable<Met>, folders: &mut [Option<Folder>]) -> bool 
             continue;
         };
         *next += 1;
-        if !table.push(depth, folder.name(entry), entry.met) {
+        if !table.push(depth, folder.name(entry), value(entry.met)) {
             return false;
         }
         if let Some(below) = folders.get_mut(entry.folder as usize).and_then(Option::take) {

@@ -60,6 +60,9 @@ pub(in crate::cli) struct Cli {
     /// End when no client has been there for so long
     #[arg(long, value_name = "DURATION", value_parser = duration, conflicts_with = "serve_stdio")]
     pub(super) idle_exit: Option<Duration>,
+    /// Remove what clients that share no folder have carried here when no run has used it for so many days; 0: never
+    #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u32).range(..=36_500), default_value_t = 30)]
+    pub(super) forget_trees_after: u32,
     /// Longest line of a version 1 client, which sends whole files in one
     #[arg(long, value_name = "SIZE", value_parser = line_size, default_value_t = DEFAULT_MAX_LINE, hide_default_value = true)]
     pub(super) max_line: usize,

@@ -69,7 +69,7 @@ impl BetaSession {
     ) -> Result<Connected, VmError> {
         let address = &self.settings().address;
         let folder = TransferFolder {
-            key: self.settings().key(),
+            key: self.settings().key_afar(),
             state: state.clone(),
         };
         let guest = &self.settings().guest.guest_workspace;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::plan::{BetaPlan, GuestPlan, Plan, Require, SidecarAddress, VmConfig, WorkspaceMode, workspace_key};
 use crate::session::{StagingPlace, VmError};
+use crate::sys::machine;
 use crate::vfs::Vfs;
 use crate::workspace::Rules;
 
@@ -110,9 +111,14 @@ impl BetaSettings {
         self.is_keyed = true;
     }
 
-    /// Names the workspace to a sidecar that it shares no folder with.
-    pub(super) fn key(&self) -> String {
+    /// Names the workspace on this machine.
+    fn key(&self) -> String {
         self.tree.file_name().unwrap_or_default().to_string_lossy().into_owned()
+    }
+
+    /// Names the workspace to a sidecar that it shares no folder with.
+    pub(super) fn key_afar(&self) -> String {
+        key_of(&self.key(), machine::id())
     }
 
     pub(super) fn staging(&self) -> StagingPlace {
@@ -124,5 +130,33 @@ impl BetaSettings {
 
     pub(super) fn rules(&self) -> Result<Rules, VmError> {
         Rules::new(&self.ignore, &self.cache_dirs).map_err(|error| VmError::Config(error.to_string()))
+    }
+}
+
+/// The key of a workspace at a sidecar that serves other machines, too. Where a machine has no number of its own the
+/// workspace's is all there is: in a container a host name is another one each time, and with it each run would begin
+/// with an empty tree.
+fn key_of(workspace: &str, machine: Option<u128>) -> String {
+    let Some(id) = machine else {
+        return workspace.to_owned();
+    };
+    // The number itself is nobody else's concern, says machine-id(5).
+    let hash = blake3::derive_key("devshell: the key of a machine's trees at a sidecar", &id.to_be_bytes());
+    let hash = blake3::Hash::from_bytes(hash).to_hex();
+    format!("{workspace}-{}", &hash.as_str()[..8])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::key_of;
+
+    #[test]
+    fn each_machine_has_a_key_of_its_own_and_always_the_same() {
+        let here = key_of("667cb1958bf800eb", Some(1));
+        assert_eq!(here, key_of("667cb1958bf800eb", Some(1)));
+        assert_ne!(here, key_of("667cb1958bf800eb", Some(2)));
+        assert_ne!(here, key_of("667cb1958bf800ec", Some(1)));
+        assert!(here.starts_with("667cb1958bf800eb-") && here.len() == 25, "{here}");
+        assert_eq!(key_of("667cb1958bf800eb", None), "667cb1958bf800eb");
     }
 }

@@ -273,6 +273,9 @@ fn of_here(at: &At, error: MirrorError) -> VmError {
             at.link.hang_up();
             failed(at.address, "transfer", CallError::Broken(Broken::Protocol(what)))
         }
+        error @ MirrorError::TooLarge(_) => VmError::Sync(SyncError::Afar {
+            message: error.to_string(),
+        }),
         MirrorError::Changed => VmError::Sync(SyncError::Afar {
             message: "the tree does not stand still: something at the sidecar still writes into it".to_owned(),
         }),

@@ -1,4 +1,4 @@
-//! The recipes of docs/sidecar.md, with the real programs: a container, another user by ssh, a
+//! The recipes of docs/sidecar.md, and those of docs/recipes.md for a sidecar, with the real programs: a container, another user by ssh, a
 //! forwarded port.
 
 mod container;

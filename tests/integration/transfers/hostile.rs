@@ -162,3 +162,26 @@ fn a_sidecar_that_announces_more_than_the_disk_holds_is_74() {
     apart.exec(&[], "true").code(74).says("full");
     assert_eq!(apart.project.tree(), before);
 }
+
+#[test]
+fn a_sidecar_whose_entries_would_fill_the_memory_is_told_that_its_tree_is_too_large() {
+    let long = [b'd'; 255];
+    let mut deep = vec![entry(0, b"", TreeKind::Dir)];
+    deep.extend((1..=17).map(|depth| entry(depth, &long, TreeKind::Dir)));
+    // A path of 4 KB each, in a record of 16 bytes.
+    let names: Vec<String> = (0..110_000).map(|number| format!("{number:06}")).collect();
+    let mut many = deep[..=15].to_vec();
+    many.extend(names.iter().map(|name| entry(16, name.as_bytes(), TreeKind::Special)));
+    for (records, why) in [
+        (deep, "a path of more than 4095 bytes"),
+        (many, "weigh more than 384 MiB"),
+    ] {
+        let apart = Apart::new("");
+        apart.project.write("file", "old");
+        let before = apart.project.tree();
+        serving(&apart, bytes(&records, true), false);
+        let ran = apart.exec(&[], "true");
+        ran.code(74).says("too large to be carried").says(why).says("`ignore`");
+        assert_eq!(apart.project.tree(), before);
+    }
+}

@@ -2,6 +2,7 @@
 
 mod breaks;
 mod hostile;
+mod old_trees;
 mod proxy;
 mod runs;
 mod sizes;
