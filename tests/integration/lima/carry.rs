@@ -165,3 +165,33 @@ fn a_tool_that_fails_leaves_the_tree_and_what_it_made_is_kept() {
     assert_eq!(lima.project.read("made"), "half\n");
     assert!(!lima.project.exists("gone"));
 }
+
+#[test]
+fn an_edit_on_the_host_of_what_a_tool_writes_is_a_conflict_and_stays() {
+    let lima = Lima::running("");
+    let (started, go) = (lima.project.beside("started"), lima.project.beside("go"));
+    let text = lima.project.read("devshell.toml");
+    let wait = format!(
+        "echo tool > file; touch {}; while ! [ -e {} ]; do sleep 0.05; done",
+        started.display(),
+        go.display()
+    );
+    lima.project.write("devshell.toml", text + &script(&wait));
+    lima.project.write("file", "old\n");
+    let running = lima.project.start_until(&["run"], &started);
+    lima.project.write("file", "edited\n");
+    std::fs::write(&go, "").unwrap();
+    let ran = running.end();
+    ran.code(73);
+    assert_eq!(lima.project.read("file"), "edited\n");
+    assert!(!ran.kept().is_empty());
+}
+
+#[test]
+fn a_tree_that_cannot_be_brought_back_is_74_and_the_real_one_stays() {
+    let lima = Lima::running(&script("cd ..; rm -rf project; echo none > project"));
+    lima.project.write("file", "old\n");
+    let before = lima.project.tree();
+    lima.run().code(74);
+    assert_eq!(lima.project.tree(), before);
+}
