@@ -14,6 +14,8 @@ while [ $round -lt 60 ]; do
     { read -r line <"$folder/stat"; } 2>/dev/null || continue
     pid=${folder#/proc/}
     set -- ${line##*) }
+    # Its own session holds what asks for the sweep: a tool's are others.
+    [ "$pid" != $me ] || spared="$spared$4 "
     [ "$1" != Z ] && [ "$pid" != $me ] && [ "$2" != $me ] || continue
     table="$table$pid $2 $4
 "
