@@ -124,9 +124,8 @@ fn note_use(folder: &OwnedFd) -> io::Result<()> {
 
 /// Whether an open folder still has this name.
 fn is_at(folder: &OwnedFd, dir: &OwnedFd, name: &str) -> bool {
-    let place = |stat: crate::sys::fs::Stat| (stat.dev, stat.stamp.ino);
     match (stat_fd(folder), stat_at(dir, OsStr::new(name))) {
-        (Ok(open), Ok(named)) => place(open) == place(named),
+        (Ok(open), Ok(named)) => open.id() == named.id(),
         _ => false,
     }
 }

@@ -109,7 +109,7 @@ impl SocketFile {
 
 /// Device and inode of an entry.
 fn inode(folder: &OwnedFd, name: &OsStr) -> io::Result<(u64, u64)> {
-    stat_at(folder, name).map(|stat| (stat.dev, stat.stamp.ino))
+    stat_at(folder, name).map(|stat| stat.id())
 }
 
 /// A name that is free again at the end, whatever it has come to name.
@@ -137,7 +137,7 @@ fn replace(folder: &OwnedFd, new: &OsStr, name: &OsStr, dead: (u64, u64)) -> io:
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        let is_ours = stat_at(&self.folder, &self.name).is_ok_and(|stat| (stat.dev, stat.stamp.ino) == self.inode);
+        let is_ours = stat_at(&self.folder, &self.name).is_ok_and(|stat| stat.id() == self.inode);
         if is_ours {
             let _ = unlink(&self.folder, &self.name);
         }
@@ -186,7 +186,7 @@ fn look(folder: &OwnedFd, name: &OsStr) -> io::Result<Found> {
         return Ok(Found::Other);
     }
     let stat = crate::sys::fs::Stat::from(stat);
-    let inode = (stat.dev, stat.stamp.ino);
+    let inode = stat.id();
     for kind in [SocketType::STREAM, SocketType::SEQPACKET, SocketType::DGRAM] {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let socket = rustix::net::socket_with(AddressFamily::UNIX, kind, flags, None)?;

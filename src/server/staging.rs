@@ -130,9 +130,8 @@ impl Staging {
 
     /// Whether a path names this very folder.
     pub(super) fn is_at(&self, path: &Path) -> bool {
-        let place = |stat: crate::sys::fs::Stat| (stat.dev, stat.stamp.ino);
-        let own = stat_fd(&self.fd).map(place);
-        let other = open_dir(path).and_then(stat_fd).map(place);
+        let own = stat_fd(&self.fd).map(|stat| stat.id());
+        let other = open_dir(path).and_then(stat_fd).map(|stat| stat.id());
         own.is_ok() && own.ok() == other.ok()
     }
 

@@ -341,10 +341,7 @@ pub(crate) fn sync_file_system(fd: impl AsFd) -> io::Result<()> {
 
 /// Whether two paths name the same entry; links on the way are followed.
 pub(crate) fn same_file(a: &Path, b: &Path) -> bool {
-    let place = |path: &Path| {
-        let stat = Stat::from(rustix::fs::stat(path).ok()?);
-        Some((stat.dev, stat.stamp.ino))
-    };
+    let place = |path: &Path| Some(Stat::from(rustix::fs::stat(path).ok()?).id());
     place(a).is_some_and(|a| Some(a) == place(b))
 }
 

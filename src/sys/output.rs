@@ -22,9 +22,9 @@ const TERMINAL_PIECE: usize = 256;
 /// What the system says of the write; `BrokenPipe` when the reader, or the terminal, has gone.
 pub(crate) fn write_some(stream: impl AsFd, bytes: &[u8], wait: Duration) -> io::Result<usize> {
     let kind = FileType::from_raw_mode(rustix::fs::fstat(&stream)?.st_mode);
-    match write_now(&stream, kind, bytes) {
-        Err(Errno::AGAIN) if wait.is_zero() => return Ok(0),
-        Err(Errno::AGAIN) => {}
+    let at_once = write_at_once(&stream, kind, bytes);
+    match at_once {
+        Err(Errno::AGAIN | Errno::OPNOTSUPP) => {}
         written => return told(kind, written),
     }
     let wait = Timespec {
@@ -32,37 +32,37 @@ pub(crate) fn write_some(stream: impl AsFd, bytes: &[u8], wait: Duration) -> io:
         tv_nsec: i64::from(wait.subsec_nanos()),
     };
     match poll(&mut [PollFd::new(&stream, PollFlags::OUT)], Some(&wait)) {
-        Ok(0) | Err(Errno::INTR) => Ok(0),
-        Ok(_) => told(kind, write_now(&stream, kind, bytes)),
-        Err(error) => Err(error.into()),
+        Ok(0) | Err(Errno::INTR) => return Ok(0),
+        Ok(_) => {}
+        Err(error) => return Err(error.into()),
     }
-}
-
-/// Writes what goes without a wait: a whole buffer where the kernel can be asked for that (sockets;
-/// pipes since Linux 6.4), else what the stream promises to take once it says that it takes something.
-fn write_now(stream: impl AsFd, kind: FileType, bytes: &[u8]) -> Result<usize, Errno> {
-    let whole = match kind {
-        FileType::RegularFile => return rustix::io::write(stream, bytes),
-        FileType::Socket => rustix::net::send(&stream, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL),
-        FileType::Fifo => {
-            let here = u64::MAX;
-            rustix::io::pwritev2(&stream, &[IoSlice::new(bytes)], here, ReadWriteFlags::NOWAIT)
-        }
-        _ => Err(Errno::OPNOTSUPP),
-    };
-    match whole {
-        Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL | Errno::SPIPE | Errno::MSGSIZE) => {}
-        whole => return whole,
+    if at_once == Err(Errno::AGAIN) {
+        return told(kind, write_at_once(&stream, kind, bytes));
     }
     let piece = match kind {
         FileType::CharacterDevice => bytes.len().min(TERMINAL_PIECE),
         _ => bytes.len().min(PIPE_PIECE),
     };
-    match poll(&mut [PollFd::new(&stream, PollFlags::OUT)], Some(&Timespec::default())) {
-        Ok(0) => Err(Errno::AGAIN),
-        Ok(_) => rustix::io::write(stream, bytes.get(..piece).unwrap_or(bytes)),
-        Err(error) => Err(error),
-    }
+    told(kind, rustix::io::write(&stream, &bytes[..piece]))
+}
+
+/// Writes all that goes without a wait, where the kernel can be asked for that: of sockets, and of pipes since
+/// Linux 6.4. `OPNOTSUPP` where it cannot: then only what the stream promises to take once it says that it
+/// takes something can be written without one.
+fn write_at_once(stream: impl AsFd, kind: FileType, bytes: &[u8]) -> Result<usize, Errno> {
+    let written = match kind {
+        FileType::RegularFile => return rustix::io::write(stream, bytes),
+        FileType::Socket => rustix::net::send(stream, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL),
+        FileType::Fifo => {
+            let here = u64::MAX;
+            rustix::io::pwritev2(stream, &[IoSlice::new(bytes)], here, ReadWriteFlags::NOWAIT)
+        }
+        _ => Err(Errno::OPNOTSUPP),
+    };
+    written.map_err(|error| match error {
+        Errno::NOSYS | Errno::INVAL | Errno::SPIPE | Errno::MSGSIZE => Errno::OPNOTSUPP,
+        error => error,
+    })
 }
 
 fn told(kind: FileType, written: Result<usize, Errno>) -> io::Result<usize> {

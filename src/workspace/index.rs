@@ -75,12 +75,11 @@ impl Entry {
 }
 
 /// A row as it is written.
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize)]
 pub(super) struct Wire<'a, T> {
-    pub(super) depth: u16,
-    #[serde(borrow)]
-    pub(super) name: &'a [u8],
-    pub(super) entry: T,
+    depth: u16,
+    name: &'a [u8],
+    entry: T,
 }
 
 impl Index {

@@ -3,11 +3,12 @@
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::marker::PhantomData;
+use std::ops::Range;
 use std::path::Path;
 
 use serde::de::DeserializeOwned;
 
-use super::index::{CRC, LIMIT, Wire};
+use super::index::{CRC, LIMIT};
 use super::table::Trail;
 
 /// What is read at once.
@@ -73,9 +74,18 @@ impl<T: DeserializeOwned, R: Read> Stored<T, R> {
 
     /// Depth, name and value of the next row; none at the end, and where it is no row.
     pub(super) fn next_row(&mut self) -> Option<(usize, &[u8], T)> {
-        let length = loop {
-            match postcard::take_from_bytes::<Wire<T>>(&self.buffer[self.at..]) {
-                Ok((_, rest)) => break self.buffer.len() - self.at - rest.len(),
+        loop {
+            match row(&self.buffer[self.at..]) {
+                Ok(Row {
+                    depth,
+                    name,
+                    value,
+                    length,
+                }) => {
+                    let from = self.at;
+                    self.at += length;
+                    return Some((depth.into(), &self.buffer[from..][name], value));
+                }
                 Err(postcard::Error::DeserializeUnexpectedEnd) if self.unread > 0 => {
                     if self.fill().is_err() {
                         self.is_malformed = true;
@@ -87,11 +97,7 @@ impl<T: DeserializeOwned, R: Read> Stored<T, R> {
                     return None;
                 }
             }
-        };
-        let from = self.at;
-        self.at += length;
-        let (wire, _) = postcard::take_from_bytes::<Wire<T>>(&self.buffer[from..]).ok()?;
-        Some((wire.depth.into(), wire.name, wire.entry))
+        }
     }
 
     fn fill(&mut self) -> io::Result<()> {
@@ -104,6 +110,27 @@ impl<T: DeserializeOwned, R: Read> Stored<T, R> {
         self.unread -= most as u64;
         Ok(())
     }
+}
+
+/// What a row says, and where in the bytes its name lies.
+struct Row<T> {
+    depth: u16,
+    name: Range<usize>,
+    value: T,
+    length: usize,
+}
+
+/// The row that `bytes` begin with: a [`Wire`](super::index::Wire), field by field.
+fn row<T: DeserializeOwned>(bytes: &[u8]) -> postcard::Result<Row<T>> {
+    let ((depth, name), rest) = postcard::take_from_bytes::<(u16, &[u8])>(bytes)?;
+    let end = bytes.len() - rest.len();
+    let (value, rest) = postcard::take_from_bytes(rest)?;
+    Ok(Row {
+        depth,
+        name: end - name.len()..end,
+        value,
+        length: bytes.len() - rest.len(),
+    })
 }
 
 /// How many bytes lie between a head and a checksum that are right; none where they are not.

@@ -110,7 +110,7 @@ impl BetaSession {
         let mut connection = self.open(cx).map_err(NotHad::Sidecar)?;
         let guest = &self.settings().guest.guest_workspace;
         let staging_dir = staging.to_string_lossy();
-        let begun = match begin(&connection.link, &staging_dir, guest, cx.cancel) {
+        let begun = match begin(&connection.link, &staging_dir, guest, &Pace::default(), cx.cancel) {
             Ok(begun) => begun,
             Err(CallError::Refused(refused))
                 if matches!(refused.code, ErrorCode::BadStaging | ErrorCode::Forbidden) =>

@@ -42,13 +42,12 @@ impl LimaSettings {
     /// all that the rules for trees ask for. 9p keeps no fractions of times that a tool sets and asks the host
     /// for every name; reverse-sshfs shows old contents.
     pub(super) fn road(&self, mount_type: &str, shows: bool) -> Road {
-        let mounted = match self.lima.carry {
-            _ if self.mode == WorkspaceMode::Guest => true,
-            Carry::Mount => true,
-            Carry::Transfer => false,
-            Carry::Auto => shows && mount_type == TRUE,
-        };
-        if mounted { Road::Mount } else { Road::Transfer }
+        let is_as_good = self.lima.carry == Carry::Auto && shows && mount_type == TRUE;
+        if is_as_good || !self.may_carry() {
+            Road::Mount
+        } else {
+            Road::Transfer
+        }
     }
 }
 

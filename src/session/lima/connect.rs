@@ -78,7 +78,7 @@ impl Bringing<'_> {
                 self.limactl.instance
             )));
         }
-        self.is_shown(no_agent.as_deref())?;
+        self.is_shown(no_agent.as_deref().unwrap_or(choice.why_none()))?;
         let guest = if guest.is_open() {
             guest
         } else {
@@ -90,9 +90,8 @@ impl Bringing<'_> {
         Ok(self.up(Way::Shell(Arc::new(guest)), Road::Mount, no_agent))
     }
 
-    /// That the tree can go by the mount, as without the agent it must.
-    fn is_shown(&self, no_agent: Option<&str>) -> Result<(), VmError> {
-        let why = no_agent.unwrap_or("vm.lima.agent is `off`");
+    /// That the tree can go by the mount, as without the agent it must; `why` there is none.
+    fn is_shown(&self, why: &str) -> Result<(), VmError> {
         self.settings.does_without(why, &self.limactl.instance)?;
         match &self.unseen {
             Some(unseen) => Err(VmError::Lima(format!(

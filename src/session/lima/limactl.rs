@@ -178,13 +178,18 @@ impl Limactl {
         } else {
             format!("{causes} ({how})")
         };
-        let remedy = hints::of_limactl(&causes, &self.program, &self.instance)
-            .map(|remedy| format!(". {remedy}"))
-            .unwrap_or_default();
+        let remedy = self.remedy(&causes);
         VmError::Lima(format!(
             "`limactl {what}` of `{}` failed: {cause}{remedy}",
             self.instance
         ))
+    }
+
+    /// What helps against a cause, as the next sentence; empty where that is not known.
+    fn remedy(&self, cause: &str) -> String {
+        hints::of_limactl(cause, &self.program, &self.instance)
+            .map(|remedy| format!(". {remedy}"))
+            .unwrap_or_default()
     }
 
     /// Why an instance did not come up, by what the process that kept it wrote last, with what
@@ -194,9 +199,7 @@ impl Limactl {
         let Some(cause) = grave(&text(&end_of(&dir.join(HOST_AGENT)))) else {
             return logs;
         };
-        let remedy = hints::of_limactl(&cause, &self.program, &self.instance)
-            .map(|remedy| format!(". {remedy}"))
-            .unwrap_or_default();
+        let remedy = self.remedy(&cause);
         format!("its host agent ended with: {cause}{remedy}; {logs}")
     }
 }

@@ -9,7 +9,7 @@ use crate::plan::SidecarAddress;
 use crate::process::{Cancel, Message, Peer, PeerPipes, Running, ToolCommand, ToolEnd, ToolExit};
 use crate::session::VmError;
 use crate::session::sidecar::{
-    At, Begun, Broken, CallError, Connection, Link, Pace, RemoteFiles, begin_apart, begin_at, exec, failed, of_reply,
+    At, Begun, Broken, CallError, Connection, Link, Pace, RemoteFiles, begin, begin_apart, exec, failed, of_reply,
 };
 use crate::sidecar::{Capability, Direction, Reply, Request, SyncRequest, TransferFolder};
 use crate::workspace::SyncError;
@@ -67,7 +67,7 @@ impl Agent {
         }
         let mount = settings.mount(road);
         let begun = match road {
-            Road::Mount => begin_at(&connection.link, &mount, &mount, &PACE, cancel),
+            Road::Mount => begin(&connection.link, &mount, &mount, &PACE, cancel),
             Road::Transfer => {
                 let folder = TransferFolder {
                     key: settings.key.clone(),

@@ -188,16 +188,6 @@ pub(in crate::session) fn begin(
     link: &Link,
     staging_dir: &str,
     guest_workspace: &str,
-    cancel: &Cancel,
-) -> Result<Begun, CallError> {
-    start(link, staging_dir, None, guest_workspace, &Pace::default(), cancel)
-}
-
-/// As [`begin`], with a sidecar of this pace.
-pub(in crate::session) fn begin_at(
-    link: &Link,
-    staging_dir: &str,
-    guest_workspace: &str,
     pace: &Pace,
     cancel: &Cancel,
 ) -> Result<Begun, CallError> {

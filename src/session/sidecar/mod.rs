@@ -15,7 +15,7 @@ mod tree;
 
 pub(super) use connection::Connection;
 pub(super) use files::RemoteFiles;
-pub(super) use greeting::{Begun, Pace, begin, begin_apart, begin_at, failed};
+pub(super) use greeting::{Begun, Pace, begin, begin_apart, failed};
 pub use greeting::{Greeting, greet};
 pub(super) use link::{Broken, CallError, Link};
 pub(super) use mirror::{At, RemoteMirror};

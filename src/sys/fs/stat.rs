@@ -112,6 +112,13 @@ pub(crate) struct Stat {
     pub(crate) whiteout: bool,
 }
 
+impl Stat {
+    /// Device and inode: what tells an entry from every other that is there.
+    pub(crate) fn id(&self) -> (u64, u64) {
+        (self.dev, self.stamp.ino)
+    }
+}
+
 impl From<rustix::fs::Stat> for Stat {
     #[allow(
         clippy::useless_conversion,
