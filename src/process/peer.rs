@@ -119,6 +119,11 @@ impl Peer {
         Some(words)
     }
 
+    /// Ends it without waiting for what it would still do of itself.
+    pub fn dismiss(&self) {
+        self.signal(Signal::TERM);
+    }
+
     fn ends_within(&mut self, patience: Duration) -> Option<ExitStatus> {
         if self.status.is_none() {
             self.status = match self.ended.recv_timeout(patience) {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crate::guest_fs::GuestFsOps as _;
 use crate::plan::WorkspaceMode;
 use crate::process::Cancel;
-use crate::session::sidecar::{Begun, CallError, Connection, Pace, RemoteFiles, begin, begin_apart, failed, in_words};
+use crate::session::sidecar::{Begun, CallError, Connection, Pace, Place, RemoteFiles, begin, failed, in_words};
 use crate::session::{Context, VmError};
 use crate::sidecar::{Capability, ErrorCode, Request, SessionShutdown, TransferFolder};
 use crate::workspace::SyncError;
@@ -73,7 +73,7 @@ impl BetaSession {
             state: state.clone(),
         };
         let guest = &self.settings().guest.guest_workspace;
-        match begin_apart(&connection.link, folder, guest, &Pace::default(), cancel) {
+        match begin(&connection.link, Place::Apart(folder), guest, &Pace::default(), cancel) {
             Ok(begun) if state.is_some() && begun.answer.state != state => Err(VmError::Lost {
                 message: format!(
                     "{} does not have the tree any more that was carried there",
@@ -110,7 +110,8 @@ impl BetaSession {
         let mut connection = self.open(cx).map_err(NotHad::Sidecar)?;
         let guest = &self.settings().guest.guest_workspace;
         let staging_dir = staging.to_string_lossy();
-        let begun = match begin(&connection.link, &staging_dir, guest, &Pace::default(), cx.cancel) {
+        let place = Place::Shared(&staging_dir);
+        let begun = match begin(&connection.link, place, guest, &Pace::default(), cx.cancel) {
             Ok(begun) => begun,
             Err(CallError::Refused(refused))
                 if matches!(refused.code, ErrorCode::BadStaging | ErrorCode::Forbidden) =>

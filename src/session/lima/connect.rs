@@ -13,16 +13,21 @@ use super::guest::Guest;
 use super::install::{build_essential, put_agent};
 use super::instance::Instance;
 use super::limactl::{Limactl, logs};
-use super::line::{AtOnce, Line, LineError, Patience, random};
+use super::line::{AtOnce, Line, LineError, Patience};
+use super::proof::{Proof, no_mount, shell_proved};
 use super::resident::Agent;
 use super::settings::LimaSettings;
 use super::shortcut::Shortcut;
+use super::tree::Tree;
 use super::way::Way;
 
 /// How long the first connection may take; the guest has answered limactl before.
 const CONNECT: Duration = Duration::from_secs(120);
 /// How long the shortest way may take before the long one is tried.
 const SHORTCUT: Duration = Duration::from_secs(30);
+
+/// Stages the tree for a road; none in guest mode.
+pub(super) type StageFn<'a> = &'a mut dyn FnMut(Road, &mut Context) -> Result<Option<Tree>, VmError>;
 
 /// An instance that runs and shows the workspace.
 pub(super) struct Up {
@@ -31,6 +36,8 @@ pub(super) struct Up {
     pub(super) mount_type: String,
     /// How the tree gets there.
     pub(super) road: Road,
+    /// The tree, where there was time to stage it.
+    pub(super) tree: Option<Tree>,
     /// Why there is no agent where one was wanted.
     pub(super) no_agent: Option<String>,
 }
@@ -106,6 +113,7 @@ impl Bringing<'_> {
             way,
             mount_type: self.found.mount_type.clone(),
             road,
+            tree: None,
             no_agent,
         }
     }
@@ -148,7 +156,7 @@ impl Bringing<'_> {
                 guest.serve(&program.digest, cancel)?
             }
         };
-        let agent = begun(self.settings, self.limactl, guest.pipes()?, road, cancel)?;
+        let agent = begun(self.settings, self.limactl, guest.pipes()?, road, None, cancel)?;
         let shortcut = Shortcut {
             program: there,
             mount_type: self.found.mount_type.clone(),
@@ -180,13 +188,16 @@ impl Bringing<'_> {
 }
 
 /// The shortest way: to the agent that an earlier run has put there. Where it does not lead
-/// there any more, nothing is said of it: the long way finds out why, and notes a new one.
+/// there any more, nothing is said of it: the long way finds out why, and notes a new one. While
+/// the connection is made, the tree is staged.
 pub(super) fn by_shortcut(
     settings: &LimaSettings,
     limactl: &Limactl,
     program: &AgentProgram,
-    cancel: &Cancel,
+    stage: StageFn,
+    cx: &mut Context,
 ) -> Result<Option<Up>, VmError> {
+    let cancel = &cx.cancel.clone();
     let Some(shortcut) = Shortcut::read(&settings.leases, &limactl.instance, &program.digest) else {
         return Ok(None);
     };
@@ -194,12 +205,13 @@ pub(super) fn by_shortcut(
     let road = settings.road(&shortcut.mount_type, shortcut.shows);
     let root = &settings.lima.guest.guest_workspace;
     let line = Line::to_agent(limactl, &shortcut, root).map_err(LineError::Here);
+    let mut tree = stage(road, cx)?;
     let answered = line.and_then(|mut line| {
         line.greeted(&Patience { limit, cancel })?;
         Ok(line.into_pipes())
     });
     let agent = match answered {
-        Ok(pipes) => begun(settings, limactl, pipes, road, cancel),
+        Ok(pipes) => begun(settings, limactl, pipes, road, tree.as_mut(), cancel),
         Err(LineError::Cancelled) => Err(VmError::Interrupted),
         Err(_) => Err(VmError::not_ready()),
     };
@@ -208,6 +220,7 @@ pub(super) fn by_shortcut(
             way: Way::Agent(Box::new(agent)),
             mount_type: shortcut.mount_type,
             road,
+            tree,
             no_agent: None,
         })),
         Err(error) if error.is_cancelled() => Err(error),
@@ -218,70 +231,26 @@ pub(super) fn by_shortcut(
     }
 }
 
-/// A session of the agent's, in a folder that will do.
+/// A session of the agent's, in a folder that will do. What is there of the tree is asked to be taken at once.
 fn begun(
     settings: &LimaSettings,
     limactl: &Limactl,
     pipes: (Peer, PeerPipes),
     road: Road,
+    tree: Option<&mut Tree>,
     cancel: &Cancel,
 ) -> Result<Agent, VmError> {
-    let agent = Agent::begin(limactl, pipes, settings, road, cancel)?;
-    if road == Road::Mount {
-        agent_proved(settings, limactl, &agent)?;
+    let mut proof = None;
+    let agent = Agent::begin(limactl, pipes, settings, road, cancel, |at| {
+        if road == Road::Mount {
+            proof = Some(Proof::begin(settings, at).map_err(|why| no_mount(settings, limactl, &why))?);
+        }
+        tree.map_or(Ok(()), |tree| tree.ask(at, cancel))
+    })?;
+    if let Some(proof) = proof {
+        proof.is_seen().map_err(|why| no_mount(settings, limactl, &why))?;
     }
     Ok(agent)
-}
-
-/// What the agent writes into the mount is seen here: then it is this very folder.
-fn agent_proved(settings: &LimaSettings, limactl: &Limactl, agent: &Agent) -> Result<(), VmError> {
-    let (name, word) = (format!(".proof-{}", random()), random());
-    let at = settings.tree().join(&name);
-    let written = agent.write(&name, &word);
-    let seen = std::fs::read_to_string(&at);
-    let _ = std::fs::remove_file(&at);
-    written.map_err(|why| no_mount(settings, limactl, &why))?;
-    is_word(&seen, &word).map_err(|why| no_mount(settings, limactl, why))
-}
-
-/// A file from here is seen there, and one from there is seen here.
-fn shell_proved(settings: &LimaSettings, limactl: &Limactl, guest: &Guest, cancel: &Cancel) -> Result<(), VmError> {
-    let (there, here, word) = (format!(".proof-{}", random()), format!(".proof-{}", random()), random());
-    let (of_host, of_guest) = (settings.tree().join(&there), settings.tree().join(&here));
-    std::fs::write(&of_host, &word)
-        .map_err(|error| no_mount(settings, limactl, &format!("`{}`: {error}", of_host.display())))?;
-    let at = quoted(&settings.mount(Road::Mount));
-    let script = format!("cat {at}/{there} && printf %s {word} >{at}/{here} && chmod 666 {at}/{here}");
-    let asked = guest.ask(&script, cancel);
-    let seen = std::fs::read_to_string(&of_guest);
-    let _ = std::fs::remove_file(&of_host);
-    let _ = std::fs::remove_file(&of_guest);
-    let (answer, said) = asked?;
-    if answer.code != Some(0) {
-        return Err(no_mount(settings, limactl, &answer.stderr));
-    }
-    is_word(&seen, &word)
-        .and_then(|()| is_word(&Ok(said), &word))
-        .map_err(|why| no_mount(settings, limactl, why))
-}
-
-fn is_word(seen: &std::io::Result<String>, word: &str) -> Result<(), &'static str> {
-    match seen {
-        Ok(seen) if seen == word => Ok(()),
-        _ => Err("what one side writes, the other does not see"),
-    }
-}
-
-fn no_mount(settings: &LimaSettings, limactl: &Limactl, why: &str) -> VmError {
-    VmError::Lima(format!(
-        "the mount of `{}` at `{}` in the Lima instance `{}` does not work: {why}. `{} shell {} mount` shows what is \
-         mounted there",
-        settings.parent.display(),
-        settings.lima.guest.guest_workspace,
-        limactl.instance,
-        limactl.program.display(),
-        limactl.instance
-    ))
 }
 
 /// An error with what caused it.

@@ -11,6 +11,7 @@ pub mod instance;
 mod lease;
 mod limactl;
 mod line;
+mod proof;
 mod ready;
 mod resident;
 mod session;

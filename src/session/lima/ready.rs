@@ -7,7 +7,7 @@ use crate::process::Cancel;
 use crate::session::{Context, VmError};
 
 use super::agent::AgentChoice;
-use super::connect::{Bringing, Up, by_shortcut};
+use super::connect::{Bringing, StageFn, Up, by_shortcut};
 use super::instance::{Instance, mount_expression};
 use super::lease::turn;
 use super::limactl::{Limactl, logs};
@@ -24,6 +24,7 @@ pub(super) fn bring_up(
     limactl: &Limactl,
     choice: &AgentChoice,
     started: &mut bool,
+    stage: StageFn,
     cx: &mut Context,
 ) -> Result<Up, VmError> {
     let cancel = cx.cancel.clone();
@@ -36,7 +37,7 @@ pub(super) fn bring_up(
     }
     // Whether there is a compiler is for the long way to find out.
     if let Some(program) = choice.program().filter(|_| !settings.lima.auto_build_essential)
-        && let Some(up) = by_shortcut(settings, limactl, program, &cancel)?
+        && let Some(up) = by_shortcut(settings, limactl, program, stage, cx)?
     {
         return Ok(up);
     }

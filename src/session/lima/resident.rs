@@ -4,12 +4,11 @@ use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::guest_fs::GuestFsOps as _;
 use crate::plan::SidecarAddress;
 use crate::process::{Cancel, Message, Peer, PeerPipes, Running, ToolCommand, ToolEnd, ToolExit};
 use crate::session::VmError;
 use crate::session::sidecar::{
-    At, Begun, Broken, CallError, Connection, Link, Pace, RemoteFiles, begin, begin_apart, exec, failed, of_reply,
+    AskedSession, At, Begun, Broken, CallError, Connection, Link, Pace, Place, RemoteFiles, exec, failed, of_reply,
 };
 use crate::sidecar::{Capability, Direction, Reply, Request, SyncRequest, TransferFolder};
 use crate::workspace::SyncError;
@@ -39,18 +38,37 @@ pub(super) struct Agent {
 
 impl Agent {
     /// Agrees with it on what both can do, and begins a session in the shared folder, or in one of its own that the
-    /// tree can be carried to.
+    /// tree can be carried to. `ahead` asks for what can be asked for before there is an answer.
     pub(super) fn begin(
         limactl: &Limactl,
-        (peer, pipes): (Peer, PeerPipes),
+        pipes: (Peer, PeerPipes),
         settings: &LimaSettings,
         road: Road,
         cancel: &Cancel,
+        ahead: impl FnOnce(&At) -> Result<(), VmError>,
     ) -> Result<Self, VmError> {
         let program = limactl.program.to_string_lossy().into_owned();
         let words = [&program, "shell", &limactl.instance, "devshell-vm"];
         let name = SidecarAddress::Stdio(words.map(str::to_owned).to_vec());
-        let mut connection = Connection::with_peer(peer, pipes, &name, &PACE, cancel)?;
+        let mount = settings.mount(road);
+        let place = match road {
+            Road::Mount => Place::Shared(&mount),
+            Road::Transfer => Place::Apart(TransferFolder {
+                key: settings.key.clone(),
+                state: None,
+            }),
+        };
+        let not_begun = |error| failed(&name, "session_start", error);
+        let greeted = Connection::with_own_peer(pipes, &name, &PACE, cancel, |link| {
+            let asked = AskedSession::ask(link, place, &mount).map_err(not_begun)?;
+            ahead(&At {
+                link,
+                session_id: &asked.id,
+                address: &name,
+            })?;
+            Ok(asked)
+        });
+        let (mut connection, asked) = greeted?;
         let needed = [
             Capability::ExecStream,
             Capability::RequestId,
@@ -65,18 +83,8 @@ impl Agent {
                 limactl.instance, connection.answer.server, connection.answer.server_version
             )));
         }
-        let mount = settings.mount(road);
-        let begun = match road {
-            Road::Mount => begin(&connection.link, &mount, &mount, &PACE, cancel),
-            Road::Transfer => {
-                let folder = TransferFolder {
-                    key: settings.key.clone(),
-                    state: None,
-                };
-                begin_apart(&connection.link, folder, &mount, &PACE, cancel)
-            }
-        };
-        let begun = begun.map_err(|error| connection.with_last_words(failed(&name, "session_start", error)))?;
+        let begun = asked.begun(&connection.link, &PACE, cancel);
+        let begun = begun.map_err(|error| connection.with_last_words(not_begun(error)))?;
         Ok(Self {
             link: Arc::clone(&connection.link),
             connection: Mutex::new(connection),
@@ -110,13 +118,6 @@ impl Agent {
     /// The guest's files below the session's mount.
     pub(super) fn files(&self) -> RemoteFiles {
         RemoteFiles::new(Arc::clone(&self.link), self.begun.id.clone(), self.mount.clone())
-    }
-
-    /// Writes a file of the mount.
-    pub(super) fn write(&self, name: &str, word: &str) -> Result<(), String> {
-        let path = format!("{}/{name}", self.mount);
-        let written = self.files().write_file(&path, word.as_bytes());
-        written.map_err(|error| error.to_string())
     }
 
     /// Starts a tool in a folder of the guest.
@@ -193,7 +194,8 @@ impl Agent {
 
     /// Lets it go: it ends with its stdin, and what still runs for it with it.
     pub(super) fn hang_up(self) {
-        self.link.hang_up();
+        let connection = self.connection.into_inner();
+        connection.unwrap_or_else(PoisonError::into_inner).part();
     }
 }
 

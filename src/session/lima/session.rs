@@ -182,7 +182,7 @@ impl GammaSession {
     }
 }
 
-fn in_guest(mount: &str, path: &VfsPath) -> Result<String, VmError> {
+pub(super) fn in_guest(mount: &str, path: &VfsPath) -> Result<String, VmError> {
     logical_path_to_guest(mount, path.as_os_str()).map_err(|error| VmError::Config(error.to_string()))
 }
 
@@ -220,7 +220,12 @@ impl Session for GammaSession {
             Lease::take(&self.settings.leases, &self.limactl.instance)
                 .map_err(|error| VmError::Lima(format!("`{}`: {error}", self.settings.leases.display())))?,
         );
-        let up = bring_up(&self.settings, &self.limactl, &choice, &mut self.started, &mut cx)?;
+        let settings = &self.settings;
+        let mut stage = |road, cx: &mut Context| match settings.mode {
+            WorkspaceMode::Sync => Tree::stage(settings, road, vfs, cx).map(Some),
+            WorkspaceMode::Guest => Ok(None),
+        };
+        let up = bring_up(settings, &self.limactl, &choice, &mut self.started, &mut stage, &mut cx)?;
         self.workspace = Some(vfs.workspace());
         self.road = up.road;
         let (isolation, less) = up.way.isolation();
@@ -229,13 +234,16 @@ impl Session for GammaSession {
         way.mark(&self.mark)?;
         self.settings
             .is_enough(isolation, up.no_agent.as_deref().or(less.as_deref()))?;
-        match self.settings.mode {
-            WorkspaceMode::Sync => {
-                let there = self.guest_path(&vfs.workspace())?;
-                let tree = Tree::put(&self.settings, (self.road, there.as_ref()), self.way()?, vfs, &mut cx)?;
+        let tree = match up.tree {
+            Some(tree) => Some(tree),
+            None => stage(up.road, &mut cx)?,
+        };
+        match tree {
+            Some(mut tree) => {
+                tree.put(self.way()?, &mut cx)?;
                 self.tree = Some(Box::new(tree));
             }
-            WorkspaceMode::Guest => self.put_in(vfs, &mut cx)?,
+            None => self.put_in(vfs, &mut cx)?,
         }
         let how = match &self.way {
             Some(Way::Agent(agent)) if self.road == Road::Transfer => {

@@ -1,16 +1,16 @@
 //! The tree of a session in sync mode: staged on this side, seen in the guest or carried there.
 
-use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::process::Cancel;
-use crate::session::sidecar::RemoteMirror;
+use crate::session::sidecar::{At, RemoteMirror};
 use crate::session::staged_tree::StagedTree;
 use crate::session::{Context, VmError};
 use crate::vfs::{Vfs, VfsPath};
 use crate::workspace::Baseline;
 
 use super::carry::Road;
+use super::session::in_guest;
 use super::settings::LimaSettings;
 use super::way::Way;
 
@@ -21,30 +21,42 @@ pub(super) struct Tree {
     mirror: Option<RemoteMirror>,
     /// The staging's folder as the guest sees it.
     mount: String,
+    /// How long the staging took.
+    staged_in: Duration,
 }
 
 impl Tree {
-    /// Stages the tree and has the guest's tools see it in `folder`.
-    pub(super) fn put(
-        settings: &LimaSettings,
-        (road, folder): (Road, &Path),
-        way: &Way,
-        vfs: &Vfs,
-        cx: &mut Context,
-    ) -> Result<Self, VmError> {
+    /// Stages the tree on this side, for a guest that need not be there yet.
+    pub(super) fn stage(settings: &LimaSettings, road: Road, vfs: &Vfs, cx: &mut Context) -> Result<Self, VmError> {
         let (staging, rules, start) = (settings.staging(), settings.rules()?, Instant::now());
         let mount = settings.mount(road);
-        if road == Road::Mount {
-            let staged = StagedTree::new(&staging, rules, vfs, cx)?;
-            let mirror = None;
-            return Ok(Self { staged, mirror, mount });
-        }
-        let staged = StagedTree::on_the_way(&staging, rules.clone(), vfs, cx)?;
-        let mirror = RemoteMirror::of_staged(&staged, folder.to_owned(), &settings.folder, rules)?;
-        let mirror = Some(mirror);
-        let mut tree = Self { staged, mirror, mount };
-        tree.carry_there(way, start, cx)?;
-        Ok(tree)
+        let (staged, mirror) = match road {
+            Road::Mount => (StagedTree::new(&staging, rules, vfs, cx)?, None),
+            Road::Transfer => {
+                let folder = in_guest(&mount, &vfs.workspace())?;
+                let staged = StagedTree::on_the_way(&staging, rules.clone(), vfs, cx)?;
+                let mirror = RemoteMirror::of_staged(&staged, folder.into(), &settings.folder, rules)?;
+                (staged, Some(mirror))
+            }
+        };
+        Ok(Self {
+            staged,
+            mirror,
+            mount,
+            staged_in: start.elapsed(),
+        })
+    }
+
+    /// Asks the agent to take it, where it has to be carried; [`Self::put`] goes on with that.
+    pub(super) fn ask(&mut self, at: &At, cancel: &Cancel) -> Result<(), VmError> {
+        let mirror = self.mirror.as_mut();
+        mirror.map_or(Ok(()), |mirror| mirror.ask(at, cancel))
+    }
+
+    /// Has the guest's tools see it.
+    pub(super) fn put(&mut self, way: &Way, cx: &mut Context) -> Result<(), VmError> {
+        let now = Instant::now();
+        self.carry_there(way, now.checked_sub(self.staged_in).unwrap_or(now), cx)
     }
 
     /// Has the guest's tools see what was staged since `start`.

@@ -1,6 +1,7 @@
 //! The guest's files over the wire.
 
 use std::sync::Arc;
+use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
 use crate::guest_fs::{GuestFsError, GuestFsOps};
@@ -75,13 +76,46 @@ impl RemoteFiles {
         }
     }
 
+    /// Begins to write a small file; [`Self::written`] waits until it is.
+    pub(in crate::session) fn begin_write(
+        &self,
+        path: &str,
+        mut content: &[u8],
+    ) -> Result<Receiver<Answer>, GuestFsError> {
+        let request = self.request(FsOperation::WriteFile, self.plain(path)?.as_bytes());
+        self.say_raw(request, &mut |buffer| std::io::Read::read(&mut content, buffer))
+            .map(|(answers, _)| answers)
+    }
+
+    /// Waits for the end of a write.
+    pub(in crate::session) fn written(&self, path: &str, answers: &Receiver<Answer>) -> Result<(), GuestFsError> {
+        let reply = self.link.answer(answers, Some(PATIENCE), &|| true);
+        answered(path, reply).map(|_| ())
+    }
+
     /// Writes a file in pieces; `next` gives none at the end.
     pub(in crate::session) fn write_raw(
         &self,
         path: &str,
-        mut request: GuestFs,
+        request: GuestFs,
         next: &mut dyn FnMut(&mut [u8]) -> std::io::Result<usize>,
     ) -> Result<(), GuestFsError> {
+        let (answers, failed) = self.say_raw(request, next)?;
+        self.written(path, &answers)?;
+        match failed {
+            None => Ok(()),
+            Some(error) => Err(GuestFsError::Internal(format!(
+                "cannot read what `{path}` is to hold: {error}"
+            ))),
+        }
+    }
+
+    /// Asks for a file to be written and says what it is to hold; gives why that ended too early, where it did.
+    fn say_raw(
+        &self,
+        mut request: GuestFs,
+        next: &mut dyn FnMut(&mut [u8]) -> std::io::Result<usize>,
+    ) -> Result<(Receiver<Answer>, Option<std::io::Error>), GuestFsError> {
         request.raw = Some(true);
         let (id, answers) = self
             .link
@@ -104,21 +138,8 @@ impl RemoteFiles {
                 return Err(unreachable(&CallError::Broken(broken)));
             }
             if length == 0 {
-                break;
+                return Ok((answers, failed));
             }
-        }
-        let until = Instant::now().checked_add(PATIENCE);
-        let reply = match self.link.next(&answers, until, &|| true) {
-            Ok(Answer::Reply(reply)) => Ok(*reply),
-            Ok(Answer::Data(_)) => Err(CallError::Unexpected("fs_data".to_owned())),
-            Err(error) => Err(error),
-        };
-        answered(path, reply)?;
-        match failed {
-            None => Ok(()),
-            Some(error) => Err(GuestFsError::Internal(format!(
-                "cannot read what `{path}` is to hold: {error}"
-            ))),
         }
     }
 

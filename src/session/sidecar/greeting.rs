@@ -2,7 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::time::Duration;
 
 use crate::plan::SidecarAddress;
@@ -14,7 +14,7 @@ use crate::sidecar::{
 };
 
 use super::connection::Connection;
-use super::link::{Agreed, Broken, CallError, Link};
+use super::link::{Agreed, Answer, Broken, CallError, Link};
 use super::said::of_reply;
 use super::transport::in_words;
 
@@ -98,14 +98,16 @@ pub(in crate::session) fn failed(address: &SidecarAddress, asked: &str, error: C
     }
 }
 
-/// Agrees on what both sides can do.
-pub(super) fn shake_hands(
-    link: &Arc<Link>,
+/// A handshake that was offered and has no answer yet.
+pub(super) struct Offer(Receiver<Answer>);
+
+/// Says what this side can do.
+pub(super) fn offer(
+    link: &Link,
     address: &SidecarAddress,
     token_file: Option<&Path>,
     pace: &Pace,
-    cancel: &Cancel,
-) -> Result<HandshakeOk, VmError> {
+) -> Result<Offer, VmError> {
     let handshake = Handshake {
         version: VERSION,
         client: "devshell".to_owned(),
@@ -114,10 +116,29 @@ pub(super) fn shake_hands(
         token: token_file.map(read_token).transpose()?,
         keepalive_ms: u64::try_from(pace.silence.as_millis()).ok(),
     };
+    let asked = link.ask(Request::Handshake(handshake));
+    let (_, answers) = asked.map_err(|error| failed(address, HANDSHAKE, error))?;
+    Ok(Offer(answers))
+}
+
+/// Takes it that the other side can do all that this side can, before it has said so.
+pub(super) fn presume(link: &Link) {
+    link.agree(Agreed {
+        capabilities: Capabilities::implemented(),
+        silence: None,
+    });
+}
+
+/// Agrees on what both sides can do.
+pub(super) fn agree(
+    link: &Arc<Link>,
+    Offer(answers): &Offer,
+    address: &SidecarAddress,
+    pace: &Pace,
+    cancel: &Cancel,
+) -> Result<HandshakeOk, VmError> {
     let reply = link
-        .call(Request::Handshake(handshake), Some(pace.prompt), &|| {
-            !cancel.is_raised()
-        })
+        .answer(answers, Some(pace.prompt), &|| !cancel.is_raised())
         .map_err(|error| failed(address, HANDSHAKE, error))?;
     let Reply::HandshakeOk(answer) = reply else {
         return Err(failed(address, HANDSHAKE, CallError::Unexpected(of_reply(&reply))));
@@ -183,56 +204,72 @@ pub(in crate::session) struct Begun {
     pub(in crate::session) answer: SessionOk,
 }
 
-/// Begins a session in a folder of the sidecar's.
+/// Where the tree of a session is to lie at the sidecar.
+pub(in crate::session) enum Place<'a> {
+    /// In this folder, which both sides share.
+    Shared(&'a str),
+    /// In one of the sidecar's own choice, which the tree is carried to.
+    Apart(TransferFolder),
+}
+
+/// A session that was asked for and has no answer yet.
+pub(in crate::session) struct AskedSession {
+    /// What it is called, if it begins.
+    pub(in crate::session) id: String,
+    /// None where the sidecar has the choice.
+    staging_dir: Option<String>,
+    answers: Receiver<Answer>,
+}
+
+/// Begins a session.
 pub(in crate::session) fn begin(
     link: &Link,
-    staging_dir: &str,
+    place: Place,
     guest_workspace: &str,
     pace: &Pace,
     cancel: &Cancel,
 ) -> Result<Begun, CallError> {
-    start(link, staging_dir, None, guest_workspace, pace, cancel)
+    AskedSession::ask(link, place, guest_workspace)?.begun(link, pace, cancel)
 }
 
-/// Begins a session in a folder of the sidecar's own choice, which the tree is carried to.
-pub(in crate::session) fn begin_apart(
-    link: &Link,
-    folder: TransferFolder,
-    guest_workspace: &str,
-    pace: &Pace,
-    cancel: &Cancel,
-) -> Result<Begun, CallError> {
-    let begun = start(link, "", Some(folder), guest_workspace, pace, cancel)?;
-    if begun.answer.staging_dir.is_none() || begun.answer.state.is_none() {
-        return Err(CallError::Unexpected("session_ok that names no folder".to_owned()));
+impl AskedSession {
+    /// Asks for a session.
+    pub(in crate::session) fn ask(link: &Link, place: Place, guest_workspace: &str) -> Result<Self, CallError> {
+        let id = format!("pid-{}", std::process::id());
+        let (staging_dir, transfer) = match place {
+            Place::Shared(folder) => (Some(folder.to_owned()), None),
+            Place::Apart(folder) => (None, Some(folder)),
+        };
+        let start = SessionStart {
+            session_id: id.clone(),
+            staging_dir: staging_dir.clone().unwrap_or_default(),
+            guest_workspace: guest_workspace.to_owned(),
+            backend: Some("beta".to_owned()),
+            backend_config: None,
+            transfer,
+        };
+        let (_, answers) = link.ask(Request::SessionStart(start))?;
+        Ok(Self {
+            id,
+            staging_dir,
+            answers,
+        })
     }
-    Ok(begun)
-}
 
-fn start(
-    link: &Link,
-    staging_dir: &str,
-    transfer: Option<TransferFolder>,
-    guest_workspace: &str,
-    pace: &Pace,
-    cancel: &Cancel,
-) -> Result<Begun, CallError> {
-    let id = format!("pid-{}", std::process::id());
-    let start = SessionStart {
-        session_id: id.clone(),
-        staging_dir: staging_dir.to_owned(),
-        guest_workspace: guest_workspace.to_owned(),
-        backend: Some("beta".to_owned()),
-        backend_config: None,
-        transfer,
-    };
-    let reply = link.call(Request::SessionStart(start), Some(pace.prompt), &|| !cancel.is_raised())?;
-    let Reply::SessionOk(answer) = reply else {
-        return Err(CallError::Unexpected(of_reply(&reply)));
-    };
-    Ok(Begun {
-        id,
-        staging_dir: answer.staging_dir.clone().unwrap_or_else(|| staging_dir.to_owned()),
-        answer,
-    })
+    /// Waits for it.
+    pub(in crate::session) fn begun(self, link: &Link, pace: &Pace, cancel: &Cancel) -> Result<Begun, CallError> {
+        let reply = link.answer(&self.answers, Some(pace.prompt), &|| !cancel.is_raised())?;
+        let Reply::SessionOk(answer) = reply else {
+            return Err(CallError::Unexpected(of_reply(&reply)));
+        };
+        let chosen = || answer.staging_dir.clone().filter(|_| answer.state.is_some());
+        let Some(staging_dir) = self.staging_dir.or_else(chosen) else {
+            return Err(CallError::Unexpected("session_ok that names no folder".to_owned()));
+        };
+        Ok(Begun {
+            id: self.id,
+            staging_dir,
+            answer,
+        })
+    }
 }

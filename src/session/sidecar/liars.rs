@@ -22,7 +22,7 @@ use crate::sys::fs::Time;
 use crate::vfs::VfsPath;
 
 use super::connection::Connection;
-use super::{Pace, RemoteFiles, begin, exec};
+use super::{Pace, Place, RemoteFiles, begin, exec};
 
 /// Longer than any conversation with a server that hangs up takes.
 const HUNG: Duration = Duration::from_secs(15);
@@ -185,7 +185,7 @@ fn converse(stream: UnixStream) -> Option<usize> {
     let cancel = Cancel::new();
     let connection = Connection::over(stream.into(), &address, &cancel).ok()?;
     let link = &connection.link;
-    let begun = begin(link, "/srv/ws", "/workspace", &Pace::default(), &cancel).ok()?;
+    let begun = begin(link, Place::Shared("/srv/ws"), "/workspace", &Pace::default(), &cancel).ok()?;
     let command = ToolCommand {
         argv: vec!["true".into()],
         cwd: VfsPath::root(),

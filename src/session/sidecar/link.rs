@@ -1,4 +1,4 @@
-//! One connection to a sidecar: what is asked, and a thread that hands on what comes back.
+//! One connection to a sidecar: what is asked, and who waits for what comes back.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -6,18 +6,12 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender, SyncSender};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::event::Stream;
 use crate::process::Message;
-use crate::sidecar::{
-    Addressed, Capabilities, Capability, ErrorReply, ExecResult, Incoming as Lines, LineError, MAX_FRAME,
-    MAX_LINE_BEFORE_HANDSHAKE, OutputStream, Reply, Request, decode_reply, write_message,
-};
+use crate::sidecar::{Addressed, Capabilities, Capability, ErrorReply, ExecResult, Reply, Request, write_message};
 
-use super::said::{of_reply, shown};
+use super::listener::Listener;
 use super::transport::{Incoming, Outgoing};
 
-/// Lines of a server that does not bound them: whole files in base64.
-const MAX_LINE_OF_SERVER: usize = 128 * 1024 * 1024;
 /// How often a caller who waits for a reply looks whether it is still wanted.
 const SLICE: Duration = Duration::from_millis(100);
 
@@ -46,7 +40,7 @@ pub(in crate::session) enum CallError {
 }
 
 /// What waits for a reply.
-enum Waiting {
+pub(super) enum Waiting {
     /// One reply ends it; pieces of a file may come before.
     Call(SyncSender<Answer>),
     /// Output, then the end.
@@ -72,12 +66,12 @@ pub(in crate::session) trait ExecSink: Send {
 }
 
 #[derive(Default)]
-struct State {
+pub(super) struct State {
     /// With `request_id`.
-    by_id: HashMap<u64, Waiting>,
+    pub(super) by_id: HashMap<u64, Waiting>,
     /// Without: replies come in the order of the requests.
-    in_order: VecDeque<Waiting>,
-    broken: Option<Broken>,
+    pub(super) in_order: VecDeque<Waiting>,
+    pub(super) broken: Option<Broken>,
 }
 
 /// A connection. Dropped, it hangs up: the sidecar then ends what runs for it.
@@ -98,7 +92,7 @@ pub(in crate::session) struct Agreed {
     pub(in crate::session) silence: Option<Duration>,
 }
 
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -112,12 +106,7 @@ impl Link {
             next_id: AtomicU64::new(1),
             lives: Mutex::new(None),
         });
-        let listener = Listener {
-            lines: Lines::new(reader, MAX_LINE_BEFORE_HANDSHAKE),
-            state: Arc::clone(&link.state),
-            agreed: Arc::clone(&link.agreed),
-            greeted: false,
-        };
+        let listener = Listener::new(reader, &link.state, &link.agreed);
         std::thread::Builder::new()
             .name("devshell-sidecar".to_owned())
             .spawn(move || listener.run())?;
@@ -144,6 +133,12 @@ impl Link {
         locked(&self.state).broken.clone()
     }
 
+    /// Whether the connection is whole and all that was asked has its reply.
+    pub(super) fn is_idle(&self) -> bool {
+        let state = locked(&self.state);
+        state.broken.is_none() && state.by_id.is_empty() && state.in_order.is_empty()
+    }
+
     /// Sends a request that has no reply of its own.
     pub(in crate::session) fn tell(&self, request: Request, raw: &[u8]) -> Result<(), Broken> {
         let line = Addressed {
@@ -162,9 +157,19 @@ impl Link {
         wanted: &dyn Fn() -> bool,
     ) -> Result<Reply, CallError> {
         let answers = self.ask(request)?.1;
+        self.answer(&answers, patience, wanted)
+    }
+
+    /// Waits for the one reply to what was asked.
+    pub(in crate::session) fn answer(
+        &self,
+        answers: &Receiver<Answer>,
+        patience: Option<Duration>,
+        wanted: &dyn Fn() -> bool,
+    ) -> Result<Reply, CallError> {
         let until = patience.and_then(|patience| Instant::now().checked_add(patience));
         loop {
-            match self.next(&answers, until, wanted)? {
+            match self.next(answers, until, wanted)? {
                 Answer::Reply(reply) => return done(*reply),
                 Answer::Data(_) => {}
             }
@@ -260,139 +265,5 @@ fn done(reply: Reply) -> Result<Reply, CallError> {
     match reply {
         Reply::Error(refusal) => Err(CallError::Refused(refusal)),
         reply => Ok(reply),
-    }
-}
-
-/// The thread that reads.
-struct Listener {
-    lines: Lines<Incoming>,
-    state: Arc<Mutex<State>>,
-    agreed: Arc<Mutex<Agreed>>,
-    greeted: bool,
-}
-
-impl Listener {
-    fn run(mut self) {
-        let broken = loop {
-            match self.step() {
-                Ok(()) => {}
-                Err(broken) => break broken,
-            }
-        };
-        let (by_id, in_order) = {
-            let mut state = locked(&self.state);
-            state.broken.get_or_insert(broken.clone());
-            (std::mem::take(&mut state.by_id), std::mem::take(&mut state.in_order))
-        };
-        for waiting in by_id.into_values().chain(in_order) {
-            if let Waiting::Exec(sink) = waiting {
-                sink.ended(Err(CallError::Broken(broken.clone())));
-            }
-        }
-    }
-
-    fn step(&mut self) -> Result<(), Broken> {
-        let silence = locked(&self.agreed).silence;
-        self.lines.get_mut().set_patience(silence);
-        let line = match self.lines.line() {
-            Ok(Some(line)) => line,
-            Ok(None) => return Err(Broken::Lost("the sidecar closed the connection".to_owned())),
-            Err(LineError::Io(error)) if error.kind() == std::io::ErrorKind::TimedOut => {
-                let silence = humantime::format_duration(silence.unwrap_or_default());
-                return Err(Broken::Lost(format!("the sidecar has said nothing for {silence}")));
-            }
-            // The same, where something that was sent to it had not been read.
-            Err(LineError::Io(error)) if error.kind() == std::io::ErrorKind::ConnectionReset => {
-                return Err(Broken::Lost("the sidecar closed the connection".to_owned()));
-            }
-            Err(LineError::Io(error)) => return Err(Broken::Lost(format!("the connection failed: {error}"))),
-            Err(error @ (LineError::TooLong { .. } | LineError::Endless)) => {
-                return Err(Broken::Protocol(error.to_string()));
-            }
-        };
-        let Addressed { id, body } = decode_reply(line)
-            .map_err(|fault| Broken::Protocol(format!("{}; it sent {}", fault.message, shown(line))))?;
-        if !self.greeted {
-            // What follows may hold files.
-            self.greeted = true;
-            self.lines.set_limit(MAX_LINE_OF_SERVER);
-        }
-        let mut raw = vec![0; body.frame().min(MAX_FRAME)];
-        if !raw.is_empty() {
-            self.lines
-                .raw(&mut raw)
-                .map_err(|error| Broken::Lost(format!("the connection failed: {error}")))?;
-        }
-        self.hand_on(id, body, raw)
-    }
-
-    fn hand_on(&self, id: Option<u64>, reply: Reply, raw: Vec<u8>) -> Result<(), Broken> {
-        match reply {
-            Reply::Ping => {}
-            Reply::ExecOutput(output) => {
-                let stream = match output.stream {
-                    OutputStream::Stdout => Stream::Stdout,
-                    OutputStream::Stderr => Stream::Stderr,
-                };
-                // The state is not held while a slow reader makes this wait.
-                let messages = match locked(&self.state).by_id.get(&output.id) {
-                    Some(Waiting::Exec(sink)) => Some(sink.messages().clone()),
-                    _ => None,
-                };
-                if let Some(messages) = messages {
-                    let _ = messages.send(Message::Output(stream, raw));
-                }
-            }
-            Reply::ExecStdinTaken(taken) => {
-                if let Some(Waiting::Exec(sink)) = locked(&self.state).by_id.get_mut(&taken.id) {
-                    sink.taken(taken.len, taken.closed);
-                }
-            }
-            Reply::FsData(data) | Reply::TransferData(data) => {
-                let sender = match locked(&self.state).by_id.get(&data.id) {
-                    Some(Waiting::Call(sender)) => Some(sender.clone()),
-                    _ => None,
-                };
-                if let Some(sender) = sender {
-                    let _ = sender.send(Answer::Data(raw));
-                }
-            }
-            reply => {
-                let waiting = {
-                    let mut state = locked(&self.state);
-                    match id {
-                        Some(id) => state.by_id.remove(&id),
-                        // One that the server could not assign.
-                        None if !state.by_id.is_empty() => {
-                            return Err(Broken::Protocol(format!("a reply without an id: {}", of_reply(&reply))));
-                        }
-                        None => state.in_order.pop_front(),
-                    }
-                };
-                match waiting {
-                    None => {
-                        return Err(Broken::Protocol(format!(
-                            "a reply that nobody asked for: {}",
-                            of_reply(&reply)
-                        )));
-                    }
-                    Some(Waiting::Call(sender)) => {
-                        let _ = sender.send(Answer::Reply(Box::new(reply)));
-                    }
-                    Some(Waiting::Exec(sink)) => match reply {
-                        Reply::ExecResult(result) => sink.ended(Ok(result)),
-                        Reply::Error(refusal) => sink.ended(Err(CallError::Refused(refusal))),
-                        other => {
-                            let broken = Broken::Protocol(format!("it answered `exec` with {}", of_reply(&other)));
-                            // Before the tool's end is told: who hears of it asks for the reason.
-                            locked(&self.state).broken.get_or_insert(broken.clone());
-                            sink.ended(Err(CallError::Broken(broken.clone())));
-                            return Err(broken);
-                        }
-                    },
-                }
-            }
-        }
-        Ok(())
     }
 }

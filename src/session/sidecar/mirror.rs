@@ -25,8 +25,17 @@ pub(in crate::session) struct RemoteMirror {
     mirror: Mirror,
     /// The sidecar's, as a guest path.
     guest_path: PathBuf,
+    /// A push that was asked for and not yet gone on with.
+    asked: Option<Asked>,
     /// What the staging holds since the last push: nobody but devshell writes there.
     pushed: Option<Manifest>,
+}
+
+/// A push that was asked for.
+struct Asked {
+    own: Manifest,
+    id: u64,
+    answers: Receiver<Answer>,
 }
 
 /// A connection with its session.
@@ -49,8 +58,24 @@ impl RemoteMirror {
         Self {
             mirror,
             guest_path,
+            asked: None,
             pushed: None,
         }
+    }
+
+    /// Asks for a push, perhaps before it is known that there is a session: the next [`Self::push`] goes on with it.
+    pub(in crate::session) fn ask(&mut self, at: &At, cancel: &Cancel) -> Result<(), VmError> {
+        self.asked = Some(self.asked_for(at, cancel)?);
+        Ok(())
+    }
+
+    fn asked_for(&self, at: &At, cancel: &Cancel) -> Result<Asked, VmError> {
+        let own = self.mirror.look(&|| cancel.is_raised());
+        let own = own.map_err(|error| of_here(at, error))?;
+        let request = self.request(at, Direction::PushToGuest, own.digest_in_hex());
+        let asked = at.link.ask(Request::Transfer(request));
+        let (id, answers) = asked.map_err(|error| of_failed(at, Failed::There(error)))?;
+        Ok(Asked { own, id, answers })
     }
 
     /// Makes the sidecar's folder equal to the staging; tells what was done there.
@@ -62,8 +87,12 @@ impl RemoteMirror {
     ) -> Result<TransferOk, VmError> {
         self.pushed = None;
         let stop = || cancel.is_raised();
-        let own = self.mirror.look(&stop).map_err(|error| of_here(at, error))?;
-        let mut call = self.ask(at, Direction::PushToGuest, own.digest_in_hex(), cancel)?;
+        let asked = match self.asked.take() {
+            Some(asked) => asked,
+            None => self.asked_for(at, cancel)?,
+        };
+        let own = asked.own;
+        let mut call = Call::new(at.link, asked.id, asked.answers, cancel);
         let given = call.exchange(|stream| {
             Mirror::is_asked_for_entries(stream)?;
             self.mirror.give(&own, stream, &stop, tell)
@@ -101,7 +130,8 @@ impl RemoteMirror {
             None => self.mirror.look(&stop).map_err(Failed::Here)?,
         };
         let request = self.request(at, Direction::PullFromGuest, own.digest_in_hex());
-        let mut call = Call::begin(at, request, cancel).map_err(Failed::There)?;
+        let (id, answers) = at.link.ask(Request::Transfer(request)).map_err(Failed::There)?;
+        let mut call = Call::new(at.link, id, answers, cancel);
         // Where both are equal the reply comes in the place of the first entry.
         let taken = call.exchange(|stream| self.mirror.take(&own, stream, &stop, tell));
         let (taken, done) = call.end(taken)?;
@@ -112,17 +142,6 @@ impl RemoteMirror {
         Ok((taken.unwrap_or_default(), done))
     }
 
-    fn ask<'a>(
-        &self,
-        at: &'a At,
-        direction: Direction,
-        digest: String,
-        cancel: &'a Cancel,
-    ) -> Result<Call<'a>, VmError> {
-        let request = self.request(at, direction, digest);
-        Call::begin(at, request, cancel).map_err(|error| of_failed(at, Failed::There(error)))
-    }
-
     fn request(&self, at: &At, direction: Direction, digest: String) -> Transfer {
         let path = self.guest_path.as_os_str().as_bytes();
         let (ignore, cache_dirs) = self.mirror.rules.lines();
@@ -130,6 +149,15 @@ impl RemoteMirror {
             ignore: ignore.to_vec(),
             cache_dirs: cache_dirs.to_vec(),
             ..Transfer::new(at.session_id, direction, path, digest)
+        }
+    }
+}
+
+impl Drop for RemoteMirror {
+    fn drop(&mut self) {
+        // Asked for in vain: what the look has opened up is closed again.
+        if let Some(asked) = &self.asked {
+            let _ = self.mirror.close_again(&asked.own);
         }
     }
 }
@@ -147,16 +175,15 @@ struct Call<'a> {
 }
 
 impl<'a> Call<'a> {
-    fn begin(at: &'a At, request: Transfer, cancel: &'a Cancel) -> Result<Self, CallError> {
-        let (id, answers) = at.link.ask(Request::Transfer(request))?;
-        Ok(Self {
-            link: at.link,
+    fn new(link: &'a Arc<Link>, id: u64, answers: Receiver<Answer>, cancel: &'a Cancel) -> Self {
+        Self {
+            link,
             id,
             answers,
             cancel,
             has_heard: false,
             reply: None,
-        })
+        }
     }
 
     /// Does this side's part.

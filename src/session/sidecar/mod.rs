@@ -8,6 +8,7 @@ mod greeting;
 #[cfg(test)]
 mod liars;
 mod link;
+mod listener;
 mod mirror;
 mod said;
 mod transport;
@@ -15,9 +16,9 @@ mod tree;
 
 pub(super) use connection::Connection;
 pub(super) use files::RemoteFiles;
-pub(super) use greeting::{Begun, Pace, begin, begin_apart, failed};
+pub(super) use greeting::{AskedSession, Begun, Pace, Place, begin, failed};
 pub use greeting::{Greeting, greet};
-pub(super) use link::{Broken, CallError, Link};
+pub(super) use link::{Answer, Broken, CallError, Link};
 pub(super) use mirror::{At, RemoteMirror};
 pub(super) use said::of_reply;
 pub(super) use transport::in_words;

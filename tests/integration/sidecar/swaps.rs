@@ -118,11 +118,10 @@ fn attack(client: &mut Client, stop: &AtomicBool) -> (u64, u64) {
         if round.is_multiple_of(8) {
             client.start(2, &["pwd", "-P"], &json!({"guest_cwd": "/workspace/d"}));
             let ran = client.result(2);
-            assert!(
-                ran.stdout.is_empty() || ran.out().contains("/root/ws/"),
-                "it ran in {}",
-                ran.out()
-            );
+            let (at, nowhere) = (ran.out(), ran.stdout.is_empty());
+            // The guest's own name, where this machine has such a folder to mount on.
+            let is_inside = at.contains("/root/ws/") || at.starts_with("/workspace/");
+            assert!(nowhere || is_inside, "it ran in {at}");
         }
         round += 1;
     }
