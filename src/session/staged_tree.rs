@@ -23,59 +23,57 @@ pub(super) struct StagedTree {
     workspace: VfsPath,
     /// What earlier pulls found, which stays what the commit compares with.
     earlier: Option<Baseline>,
-    /// Whether this is only a part of the way, and somebody else tells what was carried.
-    is_quiet: bool,
+    telling: Telling,
+}
+
+/// What is told of the carrying.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Telling {
+    All,
+    /// This is only a part of the way, and somebody else tells what was carried.
+    OnTheWay,
+    /// As on the way, and of what goes in nobody needs to hear at all.
+    Nothing,
 }
 
 impl StagedTree {
     /// Makes the staging equal to `vfs`.
     pub(super) fn new(place: &StagingPlace, rules: Rules, vfs: &Vfs, cx: &mut Context) -> Result<Self, VmError> {
-        Self::staged(place, rules, vfs, false, cx)
+        Self::staged(place, rules, vfs, Telling::All, cx)
     }
 
     /// As [`Self::new`], for a tree that is carried further: who does that tells what was carried.
     pub(super) fn on_the_way(place: &StagingPlace, rules: Rules, vfs: &Vfs, cx: &mut Context) -> Result<Self, VmError> {
-        Self::staged(place, rules, vfs, true, cx)
+        Self::staged(place, rules, vfs, Telling::OnTheWay, cx)
+    }
+
+    /// As [`Self::new`], for a part of the tree of which nobody needs to hear.
+    pub(super) fn quietly(place: &StagingPlace, rules: Rules, vfs: &Vfs, cx: &mut Context) -> Result<Self, VmError> {
+        Self::staged(place, rules, vfs, Telling::Nothing, cx)
     }
 
     fn staged(
         place: &StagingPlace,
         rules: Rules,
         vfs: &Vfs,
-        is_quiet: bool,
+        telling: Telling,
         cx: &mut Context,
     ) -> Result<Self, VmError> {
         let staging = Staging::open(place).map_err(|source| staging_error(place, source))?;
-        let pushed = push(&staging, &rules, vfs, is_quiet, cx)?;
+        let pushed = push(&staging, &rules, vfs, telling, cx)?;
         Ok(Self {
             staging,
             pushed,
             rules,
             workspace: vfs.workspace(),
             earlier: None,
-            is_quiet,
-        })
-    }
-
-    /// As [`Self::new`], for a part of the tree of which nobody needs to hear.
-    pub(super) fn quietly(place: &StagingPlace, rules: Rules, vfs: &Vfs, cx: &mut Context) -> Result<Self, VmError> {
-        let staging = Staging::open(place).map_err(|source| staging_error(place, source))?;
-        let cancel = cx.cancel;
-        let folder = vfs.workspace().under(staging.tree());
-        let pushed = workspace::push(vfs, &folder, &staging.index(), &rules, &|| cancel.is_raised())?;
-        Ok(Self {
-            staging,
-            pushed,
-            rules,
-            workspace: vfs.workspace(),
-            earlier: None,
-            is_quiet: true,
+            telling,
         })
     }
 
     /// Makes the staging equal to a Vfs that has changed since.
     pub(super) fn push_again(&mut self, vfs: &Vfs, cx: &mut Context) -> Result<(), VmError> {
-        self.pushed = push(&self.staging, &self.rules, vfs, self.is_quiet, cx)?;
+        self.pushed = push(&self.staging, &self.rules, vfs, self.telling, cx)?;
         Ok(())
     }
 
@@ -131,7 +129,7 @@ impl StagedTree {
         let pulled = workspace::pull_telling(&self.pushed, &self.rules, vfs, Some(&lease), stop, tell)?;
         let report = &pulled.report;
         warn_of_specials(cx, &report.specials, "are not brought back");
-        if !self.is_quiet {
+        if self.telling == Telling::All {
             synced(cx, Direction::Pull, [report.files, report.bytes, report.deleted], start);
         }
         self.earlier = Some(match self.earlier.take() {
@@ -157,15 +155,22 @@ impl Drop for StagedTree {
     }
 }
 
-fn push(staging: &Staging, rules: &Rules, vfs: &Vfs, is_quiet: bool, cx: &mut Context) -> Result<Pushed, VmError> {
+fn push(staging: &Staging, rules: &Rules, vfs: &Vfs, telling: Telling, cx: &mut Context) -> Result<Pushed, VmError> {
     let start = Instant::now();
     let cancel = cx.cancel;
     let folder = vfs.workspace().under(staging.tree());
-    let tell = &mut |progress| syncing(cx.emitter, Direction::Push, progress);
+    let tell = &mut |progress| {
+        if telling != Telling::Nothing {
+            syncing(cx.emitter, Direction::Push, progress);
+        }
+    };
     let pushed = workspace::push_telling(vfs, &folder, &staging.index(), rules, &|| cancel.is_raised(), tell)?;
+    if telling == Telling::Nothing {
+        return Ok(pushed);
+    }
     let report = &pushed.report;
     warn_of_specials(cx, &report.specials, "are not carried: the tools do not see them");
-    if !is_quiet {
+    if telling == Telling::All {
         synced(cx, Direction::Push, [report.files, report.bytes, report.deleted], start);
     }
     Ok(pushed)

@@ -28,9 +28,14 @@ pub(super) fn bring_up(
     cx: &mut Context,
 ) -> Result<Up, VmError> {
     let cancel = cx.cancel.clone();
-    let _turn = turn(&settings.leases, &limactl.instance, &cancel)
-        .map_err(|error| VmError::Lima(format!("`{}` cannot be used: {error}", settings.leases.display())))?
-        .ok_or(VmError::Interrupted)?;
+    let take_turn = || {
+        turn(&settings.leases, &limactl.instance, &cancel)
+            .map_err(|error| VmError::Lima(format!("`{}` cannot be used: {error}", settings.leases.display())))?
+            .ok_or(VmError::Interrupted)
+    };
+    // Who stops the instance has done so now, or will see this run's lease. The short way needs no more than that, and
+    // the staging of a large tree holds up nobody.
+    drop(take_turn()?);
     let may_carry = settings.may_carry() && choice.program().is_some();
     if choice.program().is_none() {
         settings.does_without(choice.why_none(), &limactl.instance)?;
@@ -41,6 +46,7 @@ pub(super) fn bring_up(
     {
         return Ok(up);
     }
+    let _turn = take_turn()?;
     let at_once = AtOnce {
         agent: choice.program().map(|program| program.digest.clone()),
         needs_cc: settings.lima.auto_build_essential,
