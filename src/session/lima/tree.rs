@@ -23,6 +23,8 @@ pub(super) struct Tree {
     mount: String,
     /// How long the staging took.
     staged_in: Duration,
+    /// When the agent was asked to take it.
+    asked_at: Option<Instant>,
 }
 
 impl Tree {
@@ -44,19 +46,21 @@ impl Tree {
             mirror,
             mount,
             staged_in: start.elapsed(),
+            asked_at: None,
         })
     }
 
     /// Asks the agent to take it, where it has to be carried; [`Self::put`] goes on with that.
     pub(super) fn ask(&mut self, at: &At, cancel: &Cancel) -> Result<(), VmError> {
+        self.asked_at = Some(Instant::now());
         let mirror = self.mirror.as_mut();
         mirror.map_or(Ok(()), |mirror| mirror.ask(at, cancel))
     }
 
     /// Has the guest's tools see it.
     pub(super) fn put(&mut self, way: &Way, cx: &mut Context) -> Result<(), VmError> {
-        let now = Instant::now();
-        self.carry_there(way, now.checked_sub(self.staged_in).unwrap_or(now), cx)
+        let asked = self.asked_at.unwrap_or_else(Instant::now);
+        self.carry_there(way, asked.checked_sub(self.staged_in).unwrap_or(asked), cx)
     }
 
     /// Has the guest's tools see what was staged since `start`.
