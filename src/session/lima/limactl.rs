@@ -48,16 +48,15 @@ impl Limactl {
         self.argv(&[&["shell", "--workdir", "/", &self.instance], arguments].concat())
     }
 
-    /// As [`Self::shell`], by ssh alone, with the config that limactl writes for that.
-    pub(super) fn ssh(&self, config: &str, shell: &str, arguments: &[&str]) -> Vec<OsString> {
-        let quoted_words: Vec<String> = arguments.iter().map(|word| quoted(word)).collect();
+    /// As [`Self::shell`], by ssh alone, with the config that limactl writes for that; `commands` is for the login
+    /// shell there.
+    pub(super) fn ssh(&self, config: &str, shell: &str, commands: &str) -> Vec<OsString> {
         let shell = match shell {
             "" => "\"$SHELL\"".to_owned(),
             shell => quoted(shell),
         };
         // What limactl has it do.
-        let words = quoted(&quoted_words.join(" "));
-        let script = format!("cd / || exit 1; exec {shell} -l -c {words}");
+        let script = format!("cd / || exit 1; exec {shell} -l -c {}", quoted(commands));
         let host = format!("lima-{}", self.instance);
         let ssh = ["ssh", "-F", config, "-T", "-o", "LogLevel=ERROR", &host, "--", &script];
         ssh.map(OsString::from).to_vec()
@@ -275,6 +274,7 @@ pub(super) fn logs(dir: &Path) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::session::lima::line::greet_and_become;
 
     #[test]
     fn the_cause_is_what_limactl_calls_an_error() {
@@ -294,11 +294,8 @@ time="x" level=fatal msg="must not run as the root user"
             program: "limactl".into(),
             instance: "t".to_owned(),
         };
-        let argv = limactl.ssh(
-            "/l/t/ssh.config",
-            "",
-            &["printf", "<%s>", "it's", "$HOME *", "two\nlines"],
-        );
+        let program = ["printf", "<%s>", "it's", "$HOME *", "two\nlines"];
+        let argv = limactl.ssh("/l/t/ssh.config", "", &greet_and_become("a word", &program));
         assert_eq!(argv[6..8], ["lima-t", "--"]);
         let said = std::process::Command::new("sh")
             .arg("-c")
@@ -306,7 +303,10 @@ time="x" level=fatal msg="must not run as the root user"
             .env("SHELL", "/bin/sh")
             .output()
             .unwrap();
-        assert_eq!(String::from_utf8_lossy(&said.stdout), "<it's><$HOME *><two\nlines>");
+        assert_eq!(
+            String::from_utf8_lossy(&said.stdout),
+            "a word\n<it's><$HOME *><two\nlines>"
+        );
     }
 
     #[test]

@@ -12,6 +12,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::process::{Cancel, Peer, PeerPipes};
 
+use super::connect::quoted;
 use super::limactl::Limactl;
 use super::shortcut::Shortcut;
 
@@ -97,10 +98,10 @@ impl Line {
         if shortcut.shows {
             serve.extend(["--root", root]);
         }
-        serve.extend(["--pass-env", "*", "--greeting", &greeting]);
+        serve.extend(["--pass-env", "*"]);
         let argv = match shortcut.ssh_config.as_str() {
-            "" => limactl.shell(&serve),
-            config => limactl.ssh(config, &shortcut.shell, &serve),
+            "" => limactl.shell(&[&serve[..], &["--greeting", &greeting]].concat()),
+            config => limactl.ssh(config, &shortcut.shell, &greet_and_become(&greeting, &serve)),
         };
         Self::of(&argv, word)
     }
@@ -258,6 +259,13 @@ impl Line {
         let ended = self.peer.end_in_words();
         LineError::Lost(ended.unwrap_or_else(|| "the connection was closed".to_owned()))
     }
+}
+
+/// What has a login shell say the greeting and become a program. Said by the shell, once it has read its profile, so
+/// that what the program is asked is on its way while it starts.
+pub(super) fn greet_and_become(greeting: &str, program: &[&str]) -> String {
+    let words: Vec<_> = program.iter().map(|word| quoted(word)).collect();
+    format!("echo {}; exec {}", quoted(greeting), words.join(" "))
 }
 
 /// Waits a moment for a pipe; says whether it is ready, or broken.
