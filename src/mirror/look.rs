@@ -16,8 +16,8 @@ use crate::workspace::{
     At as _, CancelFn, PathTable, StoredCursor, SyncError, Walk, compare, stop_if, store_table, threads,
 };
 
+use super::Mirror;
 use super::entries::{NO_DIGEST, record_of};
-use super::{Mirror, MirrorError};
 
 /// Names the format of the index and its version.
 const HEAD: &[u8; 8] = b"DSMIRROR";
@@ -81,7 +81,7 @@ struct Unknown {
 
 impl Mirror {
     /// Looks at the whole tree. Only what the index does not know is read.
-    pub(crate) fn look(&self, cancel: CancelFn) -> Result<Manifest, MirrorError> {
+    pub(crate) fn look(&self, cancel: CancelFn) -> Result<Manifest, SyncError> {
         let mut rows = Walk {
             root: &self.root,
             path: &self.path,

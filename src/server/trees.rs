@@ -241,7 +241,7 @@ impl Job {
         let mirror = self.mirror(rules)?;
         let client = &self.client;
         let cancel = || client.is_gone();
-        let own = mirror.look(&cancel).map_err(refusal_of)?;
+        let own = mirror.look(&cancel).map_err(|error| refusal_of(error.into()))?;
         let mut done = TransferOk {
             session_id: self.session.id().to_owned(),
             entries: own.len(),

@@ -37,7 +37,8 @@ impl Tree {
             Road::Transfer => {
                 let folder = in_guest(&mount, &vfs.workspace())?;
                 let staged = StagedTree::on_the_way(&staging, rules.clone(), vfs, cx)?;
-                let mirror = RemoteMirror::of_staged(&staged, folder.into(), &settings.folder, rules)?;
+                let mut mirror = RemoteMirror::of_staged(&staged, folder.into(), &settings.folder, rules)?;
+                mirror.look(cx.cancel)?;
                 (staged, Some(mirror))
             }
         };

@@ -25,6 +25,8 @@ pub(in crate::session) struct RemoteMirror {
     mirror: Mirror,
     /// The sidecar's, as a guest path.
     guest_path: PathBuf,
+    /// What the staging holds, for the next push.
+    looked: Option<Manifest>,
     /// A push that was asked for and not yet gone on with.
     asked: Option<Asked>,
     /// What the staging holds since the last push: nobody but devshell writes there.
@@ -58,9 +60,16 @@ impl RemoteMirror {
         Self {
             mirror,
             guest_path,
+            looked: None,
             asked: None,
             pushed: None,
         }
+    }
+
+    /// Looks at what the staging holds, which may take long, before there is somebody who waits for it.
+    pub(in crate::session) fn look(&mut self, cancel: &Cancel) -> Result<(), VmError> {
+        self.looked = Some(self.mirror.look(&|| cancel.is_raised())?);
+        Ok(())
     }
 
     /// Asks for a push, perhaps before it is known that there is a session: the next [`Self::push`] goes on with it.
@@ -69,9 +78,11 @@ impl RemoteMirror {
         Ok(())
     }
 
-    fn asked_for(&self, at: &At, cancel: &Cancel) -> Result<Asked, VmError> {
-        let own = self.mirror.look(&|| cancel.is_raised());
-        let own = own.map_err(|error| of_here(at, error))?;
+    fn asked_for(&mut self, at: &At, cancel: &Cancel) -> Result<Asked, VmError> {
+        let own = match self.looked.take() {
+            Some(own) => own,
+            None => self.mirror.look(&|| cancel.is_raised())?,
+        };
         let request = self.request(at, Direction::PushToGuest, own.digest_in_hex());
         let asked = at.link.ask(Request::Transfer(request));
         let (id, answers) = asked.map_err(|error| of_failed(at, Failed::There(error)))?;
@@ -127,7 +138,7 @@ impl RemoteMirror {
         let stop = || cancel.is_raised();
         let own = match self.pushed.take() {
             Some(own) => own,
-            None => self.mirror.look(&stop).map_err(Failed::Here)?,
+            None => self.mirror.look(&stop).map_err(|error| Failed::Here(error.into()))?,
         };
         let request = self.request(at, Direction::PullFromGuest, own.digest_in_hex());
         let (id, answers) = at.link.ask(Request::Transfer(request)).map_err(Failed::There)?;
@@ -155,9 +166,10 @@ impl RemoteMirror {
 
 impl Drop for RemoteMirror {
     fn drop(&mut self) {
-        // Asked for in vain: what the look has opened up is closed again.
-        if let Some(asked) = &self.asked {
-            let _ = self.mirror.close_again(&asked.own);
+        // In vain: what the look has opened up is closed again.
+        let asked = self.asked.as_ref().map(|asked| &asked.own);
+        if let Some(own) = asked.or(self.looked.as_ref()) {
+            let _ = self.mirror.close_again(own);
         }
     }
 }
