@@ -123,9 +123,10 @@ pub fn apply(
     let kept = load(state_dir, id)?;
     let (mut vfs, mut baseline, rules) = kept.over(workspace)?;
     let report = commit(&mut vfs, &mut baseline, workspace, area, &rules, cancel)?;
-    // Applied is applied: what cannot be removed now goes with the next retention.
+    // Applied is applied: what cannot be removed now goes with the next retention. It is held meanwhile: a child that
+    // another thread is about to start may share the lock for a moment, and no new one could be had then.
+    let _ = fs::open_dir(&state_dir.join(RESULTS)).and_then(|results| fs::remove_tree(&results, id.as_ref()));
     drop(kept);
-    let _ = remove(&state_dir.join(RESULTS), id);
     Ok(report)
 }
 
