@@ -197,7 +197,7 @@ pub(super) fn by_shortcut(
     stage: StageFn,
     cx: &mut Context,
 ) -> Result<Option<Up>, VmError> {
-    let cancel = &cx.cancel.clone();
+    let cancel = cx.cancel;
     let Some(shortcut) = Shortcut::read(&settings.leases, &limactl.instance, &program.digest) else {
         return Ok(None);
     };
