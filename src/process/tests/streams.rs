@@ -98,12 +98,22 @@ fn a_tool_can_read_what_the_caller_reads() {
 
 #[test]
 fn a_full_channel_holds_up_the_tool_and_not_its_stop() {
+    let place = tempfile::tempdir().unwrap();
+    let held = place.path().join("held");
+    assert!(Command::new("mkfifo").arg(&held).status().unwrap().success());
     let mut keeper = best();
     let (sender, receiver) = sync_channel(1);
-    let mut tool = keeper.spawn(&request(&["yes"]), sender).unwrap();
+    let script = format!("exec yes 3>'{}'", held.display());
+    let mut tool = keeper.spawn(&sh(&script), sender).unwrap();
+    let mut held = fs::File::open(held).unwrap();
     // Nothing is received until the pipe and the channel are full.
     std::thread::sleep(Duration::from_millis(100));
     tool.kill();
+    let (ended, end) = sync_channel(1);
+    std::thread::spawn(move || ended.send(held.read(&mut [0])));
+    // Nor now: what the tool held is let go all the same.
+    let read = end.recv_timeout(Duration::from_secs(60));
+    assert_eq!(read.expect("the stop was held up").unwrap(), 0);
     let received = receiver.iter().map(|message| match message {
         Message::Output(_, bytes) => bytes.len(),
         _ => 0,
