@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use devshell::{SessionHolder, Vfs, VmConfig};
 
-use crate::support::{Killed, Project, Ran, Random, devshell_vm, finish, number, processes_with, say, wait_for};
+use crate::support::{
+    Killed, Project, Ran, Random, devshell_vm, finish, free_port, number, processes_with, say, wait_for,
+};
 
 /// A project whose tools run at a sidecar.
 struct Remote {
@@ -204,12 +206,7 @@ fn a_program_s_streams_serve_as_well_with_stdin_for_the_tool() {
 #[test]
 fn over_tcp_the_token_opens_the_door() {
     let remote = Remote::without_server("");
-    let port = std::net::TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port();
-    let (address, token) = (format!("127.0.0.1:{port}"), remote.project.beside("token"));
+    let (address, token) = (format!("127.0.0.1:{}", free_port()), remote.project.beside("token"));
     std::fs::write(&token, "open sesame\n").unwrap();
     std::fs::set_permissions(&token, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
     let _server = Killed(remote.server(&["--serve-tcp", &address, "--token-file", token.to_str().unwrap()]));

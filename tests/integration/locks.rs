@@ -19,21 +19,18 @@ fn waiting_project() -> (Project, PathBuf, PathBuf) {
 fn a_second_run_waits_says_for_whom_and_sees_the_result_of_the_first() {
     let (project, marker, go) = waiting_project();
     let first = project.start_until(&["run"], &marker);
-    let second = Running {
+    let mut second = Running {
         child: project
             .command(["exec", "--", "sh", "-c", "echo second >> log"])
             .spawn()
             .unwrap(),
     };
-    std::thread::sleep(std::time::Duration::from_millis(300));
+    let pid = first.child.id();
+    second.until_it_says(&format!("waiting for another run in this workspace (pid {pid}"));
     assert!(!project.exists("log"), "neither has committed");
     std::fs::write(&go, "").unwrap();
-    let pid = first.child.id();
     first.end().code(0);
-    second
-        .end()
-        .code(0)
-        .says(&format!("waiting for another run in this workspace (pid {pid}"));
+    second.end().code(0);
     assert_eq!(project.read("log"), "first\nsecond\n");
 }
 

@@ -8,7 +8,7 @@ use crate::support::{Project, processes_with, wait_for};
 fn project_that(then: &str, keys: &str) -> (Project, std::path::PathBuf) {
     let project = Project::new("");
     let marker = project.beside("started");
-    let script = format!("echo changed > file\ntouch {}\n{then}", marker.display());
+    let script = format!("up={}\necho changed > file\ntouch $up\n{then}", marker.display());
     project.write(
         "devshell.toml",
         format!("{keys}\n[[tool]]\nname = \"slow\"\nscript = '''\n{script}\n'''\n"),
@@ -39,14 +39,15 @@ fn each_signal_stops_the_tool_keeps_the_result_and_leaves_the_tree_alone() {
 
 #[test]
 fn a_second_signal_does_not_wait_for_the_grace_period() {
+    // That it was asked to end it says where it said that it is up.
     let (project, marker) = project_that(
-        "trap '' TERM; while :; do sleep 0.1; done",
+        "trap 'rm -f $up' TERM; while :; do sleep 0.1; done",
         "[run]\ngrace_period = \"100s\"",
     );
     let before = project.tree();
     let running = project.start_until(&["run"], &marker);
     running.signal("INT");
-    std::thread::sleep(Duration::from_millis(300));
+    wait_for(|| !marker.exists(), "the tool to be asked to end");
     running.signal("INT");
     let ran = running.end();
     ran.code(130);
@@ -138,10 +139,10 @@ fn an_interrupt_while_waiting_for_the_lock_ends_at_once() {
     let (project, marker) = project_that("sleep 300", "");
     let first = project.start_until(&["run"], &marker);
     let second = project.command(["run"]).spawn().unwrap();
-    let second = crate::support::Running { child: second };
-    std::thread::sleep(Duration::from_millis(300));
+    let mut second = crate::support::Running { child: second };
+    second.until_it_says("waiting for another run");
     second.signal("INT");
-    second.end().code(130).says("waiting for another run");
+    second.end().code(130);
     first.signal("TERM");
     first.end().code(143);
 }

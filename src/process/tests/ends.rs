@@ -38,7 +38,7 @@ fn a_daemon_that_ignores_sigterm_and_holds_the_pipes_is_named_and_ended() {
         assert_eq!(survivors(&ran), ["sleep 7777"], "{name}");
         assert_eq!(ran.stdout, b"done\n");
         assert!(!ran.end.leaked, "{name}: its end closed the pipes");
-        assert!(begun.elapsed() < Duration::from_secs(10), "{name}");
+        assert!(begun.elapsed() < Duration::from_secs(30), "{name}");
         // And the next tool finds a clean place.
         assert_eq!(run(&mut keeper, &sh("exit 0")).end, ToolExit::Success.into(), "{name}");
     }
@@ -114,7 +114,7 @@ fn a_timeout_ends_a_stubborn_tool_with_its_stubborn_daemon() {
             begun.elapsed() >= Duration::from_millis(600),
             "{name}: the grace was kept"
         );
-        assert!(begun.elapsed() < Duration::from_secs(10), "{name}");
+        assert!(begun.elapsed() < Duration::from_secs(30), "{name}");
         assert_eq!(ran.stdout, b"working\n");
     }
 }
@@ -144,7 +144,7 @@ fn a_stopped_process_is_woken_to_end() {
         let begun = Instant::now();
         let ran = run_within(&mut keeper, &sh("kill -STOP $$"), &limits);
         assert!(matches!(ran.exit, ToolExit::TimedOut(_)), "{name}");
-        assert!(begun.elapsed() < Duration::from_secs(5), "{name}: without the kill");
+        assert!(begun.elapsed() < Duration::from_secs(30), "{name}: without the kill");
     }
 }
 
@@ -181,7 +181,7 @@ fn a_keeper_that_is_dropped_ends_its_tool() {
         let begun = Instant::now();
         let pid = keeper.pid();
         drop(keeper);
-        assert!(begun.elapsed() < Duration::from_secs(5), "{name}");
+        assert!(begun.elapsed() < Duration::from_secs(30), "{name}");
         assert!(!fs::exists(format!("/proc/{pid}")).unwrap(), "{name}: reaped");
         let rest: Vec<Message> = receiver.iter().collect();
         let closed = rest
@@ -204,7 +204,7 @@ fn a_tool_that_is_dropped_is_ended() {
         drop(tool);
         let begun = Instant::now();
         while keeper.busy.load(std::sync::atomic::Ordering::SeqCst) {
-            assert!(begun.elapsed() < Duration::from_secs(10), "{name}");
+            assert!(begun.elapsed() < Duration::from_secs(30), "{name}");
             std::thread::yield_now();
         }
         assert_eq!(run(&mut keeper, &sh("exit 5")).exit, ToolExit::Code(5), "{name}");

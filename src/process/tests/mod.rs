@@ -22,7 +22,7 @@ use crate::event::Stream;
 const NO_LIMITS: Limits = Limits {
     timeout: None,
     no_output_timeout: None,
-    grace: Duration::from_secs(10),
+    grace: Duration::from_secs(60),
     deadline_of_run: None,
 };
 

@@ -1,12 +1,12 @@
 //! Another user of this machine by ssh, and a port that ssh forwards: a real sshd with a key and a
 //! configuration of its own.
 
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use super::{project, reachable_vm, works};
-use crate::support::{Killed, finish, is_root, not_run, processes_with, wait_for};
+use crate::support::{Killed, finish, free_port, is_root, not_run, processes_with, wait_for};
 
 /// The user of the other side; `.ci/run` makes it.
 const USER: &str = "devshell-test";
@@ -15,10 +15,6 @@ const USER: &str = "devshell-test";
 struct Sshd {
     _server: Killed,
     config: PathBuf,
-}
-
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 fn key(at: &Path) {

@@ -5,8 +5,23 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use super::peer::{Server, Sidecar, TRANSPORTS, Transport, wait_for_file};
+use super::peer::{Client, Server, Sidecar, TRANSPORTS, Transport, wait_for_file};
 use crate::support::{finish, has, not_run, processes_with, wait_for};
+
+/// Waits until the server has heard that it shall end.
+fn begins_nothing_more(client: &mut Client) {
+    wait_for(
+        || {
+            client.start(2, &["true"], &json!({}));
+            let heard = client.hear();
+            heard.line["code"] == "shutting_down" || {
+                assert_eq!(heard.line["op"], "exec_result");
+                false
+            }
+        },
+        "it to refuse",
+    );
+}
 
 #[test]
 fn a_server_that_is_told_to_end_lets_what_runs_end_first() {
@@ -21,18 +36,7 @@ fn a_server_that_is_told_to_end_lets_what_runs_end_first() {
             let server = own.as_ref().unwrap_or_else(|| sidecar.server());
             server.signal("TERM");
             if modern {
-                // Nothing more is begun.
-                wait_for(
-                    || {
-                        client.start(2, &["true"], &json!({}));
-                        let heard = client.hear();
-                        heard.line["code"] == "shutting_down" || {
-                            assert_eq!(heard.line["op"], "exec_result");
-                            false
-                        }
-                    },
-                    "it to refuse",
-                );
+                begins_nothing_more(&mut client);
             } else {
                 std::thread::sleep(Duration::from_millis(100));
             }
@@ -88,7 +92,7 @@ fn a_second_signal_kills_at_once() {
     );
     wait_for_file(&sidecar.staging().join("started"));
     sidecar.server().signal("TERM");
-    std::thread::sleep(Duration::from_millis(200));
+    begins_nothing_more(&mut client);
     sidecar.server().signal("INT");
     assert_eq!(client.result(1).result["outcome"], "cancelled");
     assert_eq!(sidecar.server_mut().end(), Some(0));
@@ -127,14 +131,14 @@ fn a_server_that_is_killed_leaves_no_tool() {
 
 #[test]
 fn an_idle_server_ends_when_that_was_asked_for_and_not_while_anybody_is_there() {
-    let mut sidecar = Sidecar::with(Transport::Unix, &["--idle-exit", "500ms"]);
+    let mut sidecar = Sidecar::with(Transport::Unix, &["--idle-exit", "2s"]);
     let mut client = sidecar.version1();
-    std::thread::sleep(Duration::from_millis(900));
+    std::thread::sleep(Duration::from_millis(2500));
     assert_eq!(client.exec(&["true"])["exit_code"], 0);
     let start = Instant::now();
     drop(client);
     assert_eq!(sidecar.server_mut().end(), Some(0));
-    assert!(start.elapsed() >= Duration::from_millis(400));
+    assert!(start.elapsed() >= Duration::from_millis(1900));
     assert!(!sidecar.socket().exists());
 }
 

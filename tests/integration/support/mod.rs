@@ -3,6 +3,7 @@
 mod actions_runner;
 mod disk;
 mod golden;
+mod port;
 mod screen;
 mod strategy;
 mod tree;
@@ -13,11 +14,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tempfile::TempDir;
 
 pub use actions_runner::ActionsRunner;
 pub use disk::{Disk, own_mounts};
 pub use golden::Golden;
+pub use port::free_port;
 pub use screen::Screen;
 pub use strategy::{Arena, Places, Random, number, private_strategies, python, say, sure};
 pub use tree::{Tree, tree};
@@ -196,6 +199,26 @@ impl Running {
                 .unwrap()
                 .success()
         );
+    }
+
+    /// Waits until it has said this on stderr; what came until then is not among what it leaves.
+    #[track_caller]
+    pub fn until_it_says(&mut self, text: &str) {
+        let stderr = self.child.stderr.as_mut().unwrap();
+        let (start, mut said) = (Instant::now(), Vec::new());
+        while !String::from_utf8_lossy(&said).contains(text) {
+            let mut asked = [PollFd::new(stderr, PollFlags::IN)];
+            let ready = poll(&mut asked, Some(&Timespec { tv_sec: 1, tv_nsec: 0 })).unwrap() > 0;
+            let mut byte = [0];
+            let more = !ready || stderr.read(&mut byte).unwrap() > 0;
+            said.extend(ready.then_some(byte[0]));
+            let in_time = start.elapsed() < OUTER_TIMEOUT;
+            assert!(
+                more && in_time,
+                "`{text}` was not said:\n{}",
+                String::from_utf8_lossy(&said)
+            );
+        }
     }
 
     pub fn end(self) -> Ran {

@@ -8,14 +8,14 @@ mod runs;
 mod sizes;
 
 use std::fs::File;
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
-use crate::support::{Killed, Project, Ran, devshell_vm, wait_for};
+use crate::support::{Killed, Project, Ran, devshell_vm, free_port, wait_for};
 
 /// A project whose tools run at a sidecar with a root of its own.
 struct Apart {
@@ -87,8 +87,7 @@ impl Apart {
 
     /// Over TCP; gives what devshell has to be told for it.
     fn serve_tcp(&mut self) -> Vec<String> {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let (address, token) = (format!("127.0.0.1:{port}"), self.project.beside("token"));
+        let (address, token) = (format!("127.0.0.1:{}", free_port()), self.project.beside("token"));
         std::fs::write(&token, "open sesame\n").unwrap();
         std::fs::set_permissions(&token, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
         let args = ["--serve-tcp", &address, "--token-file", token.to_str().unwrap()];
