@@ -5,10 +5,13 @@ use std::sync::{Arc, Mutex};
 
 use super::*;
 
+/// What a tool does when a lever is pulled: it may end.
+type Answer = Box<dyn FnMut() -> Option<ToolExit> + Send>;
+
 /// A tool without processes: levers are written down and may be answered.
 struct Scripted {
     pulled: Arc<Mutex<Vec<&'static str>>>,
-    on_terminate: Option<ToolExit>,
+    on_terminate: Answer,
     on_kill: Option<ToolExit>,
     messages: SyncSender<Message>,
 }
@@ -19,7 +22,7 @@ impl Scripted {
         let answer = if lever == "kill" {
             self.on_kill.take()
         } else {
-            self.on_terminate.take()
+            (self.on_terminate)()
         };
         if let Some(exit) = answer {
             finish(&self.messages, exit);
@@ -72,12 +75,22 @@ fn watch(
     killed: Option<ToolExit>,
     feed: impl FnOnce(SyncSender<Message>),
 ) -> Seen {
+    watch_one_that(limits, cancel, Box::new(move || terminated.clone()), killed, feed)
+}
+
+fn watch_one_that(
+    limits: Limits,
+    cancel: &Cancel,
+    on_terminate: Answer,
+    on_kill: Option<ToolExit>,
+    feed: impl FnOnce(SyncSender<Message>),
+) -> Seen {
     let (sender, receiver) = sync_channel(64);
     let pulled = Arc::default();
     let running = Scripted {
         pulled: Arc::clone(&pulled),
-        on_terminate: terminated,
-        on_kill: killed,
+        on_terminate,
+        on_kill,
         messages: sender.clone(),
     };
     cancel.wake(Some(sender.clone()));
@@ -166,32 +179,37 @@ fn no_grace_kills_at_once() {
 #[test]
 fn output_puts_off_the_silence_but_not_the_timeout() {
     let limits = Limits {
-        timeout: Some(SHORT * 10),
-        no_output_timeout: Some(SHORT * 4),
+        timeout: Some(SHORT * 40),
+        no_output_timeout: Some(SHORT * 30),
         ..NONE
     };
     let seen = watch(limits, &Cancel::new(), Some(ToolExit::Signal(15)), None, |messages| {
         std::thread::spawn(move || {
-            for _ in 0..20 {
+            for _ in 0..50 {
                 let _ = messages.send(Message::Output(Stream::Stdout, b".".to_vec()));
                 std::thread::sleep(SHORT);
             }
         });
     });
-    assert_eq!(seen.end.exit, ToolExit::TimedOut("timeout after 300ms".to_owned()));
+    let timed_out = ToolExit::TimedOut("timeout after 1s 200ms".to_owned());
+    assert_eq!(seen.end.exit, timed_out);
+}
+
+/// Somebody raises a wish to stop as soon as the tool is asked to end.
+fn wished_when_asked(limits: Limits, cancel: &Cancel) -> Seen {
+    let other = cancel.clone();
+    let impatient = Box::new(move || {
+        other.raise(2);
+        None
+    });
+    watch_one_that(limits, cancel, impatient, Some(ToolExit::Signal(9)), |_| ())
 }
 
 #[test]
 fn the_first_wish_stops_and_the_second_kills() {
     let cancel = Cancel::new();
-    let other = cancel.clone();
-    let seen = watch(NONE, &cancel, None, Some(ToolExit::Signal(9)), |_| {
-        std::thread::spawn(move || {
-            other.raise(2);
-            std::thread::sleep(SHORT);
-            other.raise(2);
-        });
-    });
+    cancel.raise(2);
+    let seen = wished_when_asked(NONE, &cancel);
     assert_eq!(seen.end.exit, ToolExit::Cancelled);
     assert_eq!(seen.pulled, ["terminate", "kill"]);
     assert_eq!(
@@ -202,18 +220,11 @@ fn the_first_wish_stops_and_the_second_kills() {
 
 #[test]
 fn one_wish_is_enough_for_a_tool_that_is_being_stopped_for_its_deadline() {
-    let cancel = Cancel::new();
-    let other = cancel.clone();
     let limits = Limits {
         timeout: Some(SHORT),
         ..NONE
     };
-    let seen = watch(limits, &cancel, None, Some(ToolExit::Signal(9)), |_| {
-        std::thread::spawn(move || {
-            std::thread::sleep(SHORT * 10);
-            other.raise(2);
-        });
-    });
+    let seen = wished_when_asked(limits, &Cancel::new());
     assert_eq!(seen.pulled, ["terminate", "kill"]);
     let last = r#"Killing { why: "timeout after 30ms", late: false }"#;
     assert_eq!(seen.stages.last().unwrap(), last);

@@ -25,7 +25,7 @@ use super::wire::{ENDED, NONE, READY, REQUEST, Record, Request, SETUP_FAILED, SP
 use crate::sys::signals;
 
 /// How long processes that are just ending may take before they count as left behind.
-const LINGER: Duration = Duration::from_millis(50);
+const LINGER: Duration = Duration::from_millis(100);
 /// How long everything may take to end after SIGKILL.
 const KILL: Duration = Duration::from_secs(5);
 /// Without a PID namespace a listing may miss a process that is just being made.
