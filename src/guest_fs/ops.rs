@@ -79,3 +79,18 @@ pub enum GuestFsError {
     #[error("internal error: {0}")]
     Internal(String),
 }
+
+impl GuestFsError {
+    /// The caller wished to stop.
+    pub(crate) fn interrupted() -> Self {
+        Self::Vm {
+            message: "interrupted".to_owned(),
+            source: Some(io::ErrorKind::Interrupted.into()),
+        }
+    }
+
+    /// Whether it is that.
+    pub(crate) fn is_interrupted(&self) -> bool {
+        matches!(self, Self::Vm { source: Some(source), .. } if source.kind() == io::ErrorKind::Interrupted)
+    }
+}

@@ -38,8 +38,12 @@ pub(super) fn name_of(digest: &Digest) -> OsString {
 impl Store {
     pub(super) fn open(path: &Path) -> Result<Self, SyncError> {
         let open = || {
-            fs::make_private_dirs(path)?;
-            let dir = fs::open_dir(path)?;
+            let (Some(place), Some(name)) = (path.parent(), path.file_name()) else {
+                return Err(io::ErrorKind::InvalidInput.into());
+            };
+            fs::make_private_dirs(place)?;
+            // Beside it tools may write that must not lead devshell elsewhere.
+            let dir = fs::own_dirs_beneath(fs::open_dir(place)?, Path::new(name))?;
             let mut left = HashMap::new();
             for name in fs::names(&dir)? {
                 let size = fs::stat_at(&dir, &name)?.stamp.size;

@@ -214,6 +214,7 @@ impl Mirror {
         }
         let memory = CopyMemory::default();
         let mut found = vec![false; plan.wants.len()];
+        let mut tried = found.clone();
         let mut cursor = ours.cursor();
         while let Some((_, own)) = cursor.current() {
             let place = plan.places.get(&(own.digest, false)).copied();
@@ -231,14 +232,23 @@ impl Mirror {
                     _ => Err(io::ErrorKind::NotFound.into()),
                 };
                 match opened {
-                    Ok(file) => found[place] = store.copy_own(&own.digest, &file, &memory, cancel)?,
+                    Ok(file) => {
+                        found[place] = store.copy_own(&own.digest, &file, &memory, cancel)?;
+                        tried[place] = true;
+                    }
                     Err(error) if has_gone(&error) => {}
                     Err(error) => return Err(error).at("open", self.path.join(path)),
                 }
             }
             cursor.advance();
         }
-        lacking.retain(|(place, _)| !found[*place]);
+        lacking.retain_mut(|(place, offset)| {
+            // A copy that was wrong has taken the place of what was there of it.
+            if tried[*place] {
+                *offset = 0;
+            }
+            !found[*place]
+        });
         Ok(())
     }
 

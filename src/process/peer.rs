@@ -3,13 +3,13 @@
 use std::ffi::OsString;
 use std::io::{self, Read as _};
 use std::os::fd::OwnedFd;
-use std::os::unix::process::CommandExt as _;
-use std::process::{ChildStderr, Command, ExitStatus, Stdio};
+use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
+use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 
 /// How much of what it says on stderr is kept for messages.
 const TAIL: usize = 4096;
@@ -28,6 +28,8 @@ pub type OnStderr = Box<dyn FnMut(&[u8]) + Send>;
 pub struct Peer {
     program: String,
     group: Option<Pid>,
+    /// While this is open the program is not reaped.
+    _hold: mpsc::Sender<()>,
     ended: Receiver<io::Result<ExitStatus>>,
     status: Option<ExitStatus>,
     /// Closed when its stderr is.
@@ -68,11 +70,15 @@ impl Peer {
         let group = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
         let tail = Arc::new(Mutex::new(Vec::new()));
         let (sender, ended) = mpsc::channel();
+        let (hold, held) = mpsc::channel::<()>();
         let kept = Arc::clone(&tail);
         // Two threads: what the program leaves behind may hold its stderr.
         let thread = |name: &str| std::thread::Builder::new().name(name.to_owned());
         thread("devshell-peer").spawn(move || {
-            let _ = sender.send(child.wait());
+            let _ = sender.send(end_of(&child));
+            // Its number is another's only when nobody can signal it any more.
+            let _ = held.recv();
+            let _ = child.wait();
         })?;
         let (hearing, heard) = mpsc::channel();
         thread("devshell-said").spawn(move || {
@@ -82,6 +88,7 @@ impl Peer {
         let peer = Self {
             program: program.to_string_lossy().into_owned(),
             group,
+            _hold: hold,
             ended,
             status: None,
             heard,
@@ -151,9 +158,24 @@ impl Drop for Peer {
                 break;
             }
         }
-        // What it started and left in its group; the number cannot be another's while one of them lives.
+        // What it started and left in its group.
         self.signal(Signal::KILL);
     }
+}
+
+/// Waits for the end of a program without reaping it.
+fn end_of(child: &Child) -> io::Result<ExitStatus> {
+    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+    let pid = pid.ok_or(io::ErrorKind::InvalidInput)?;
+    let status = rustix::io::retry_on_intr(|| waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT))?;
+    let raw = status.and_then(|status| {
+        status
+            .exit_status()
+            .map(|code| code << 8)
+            .or(status.terminating_signal())
+    });
+    raw.map(ExitStatus::from_raw)
+        .ok_or_else(|| io::Error::other("its end cannot be told"))
 }
 
 /// Reads stderr to its end.
@@ -172,6 +194,32 @@ fn listen(mut stderr: ChildStderr, tail: &Mutex<Vec<u8>>, mut on_stderr: OnStder
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(_) => return,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn how_it_ended_is_told_and_its_number_stays_its_own_while_it_may_be_signalled() {
+        for (script, told) in [
+            ("exit 0", "exit status: 0"),
+            ("exit 3", "exit status: 3"),
+            ("kill -9 $$", "signal: 9"),
+        ] {
+            let argv = ["sh", "-c", script].map(OsString::from);
+            let (mut peer, pipes) = Peer::start(&argv, Box::new(|_| ())).unwrap();
+            let pid = peer.group.unwrap().as_raw_nonzero();
+            let words = (0..100).find_map(|_| peer.end_in_words()).unwrap();
+            assert!(words.starts_with("`sh` ended with ") && words.contains(told), "{words}");
+            let state = || std::fs::read_to_string(format!("/proc/{pid}/stat"));
+            assert!(state().unwrap().contains(" Z "), "it is not reaped");
+            drop((peer, pipes));
+            while state().is_ok_and(|state| state.contains(" Z ")) {
+                std::thread::yield_now();
+            }
         }
     }
 }

@@ -5,7 +5,7 @@ use std::time::Instant;
 use crate::event::{EventBody, WriteBackState, millis};
 use crate::exit::{Class, End};
 use crate::plan::WriteBack;
-use crate::session::Context;
+use crate::session::{Collected, Context};
 use crate::workspace::results::{self, NewResult};
 use crate::workspace::{self, Baseline, CommitError};
 
@@ -44,7 +44,7 @@ impl Runner<'_> {
             cancel: &cancel,
             lock,
         });
-        let baseline = collected.unwrap_or_else(|error| {
+        let collected = collected.unwrap_or_else(|error| {
             let failure = if error.is_cancelled() {
                 let when = "while what the tools changed was brought back; it is given up";
                 interrupted(&self.cancel, when)
@@ -54,6 +54,7 @@ impl Runner<'_> {
             self.fail(failure);
             None
         });
+        let baseline = collected.map(|collected| self.note_missing(collected));
         if let Err(error) = released {
             self.emitter
                 .warn(format!("the backend could not be released: {}", chain(&error)));
@@ -62,6 +63,21 @@ impl Runner<'_> {
             elapsed_ms: millis(start.elapsed()),
         });
         baseline
+    }
+
+    /// A result without the last of it is not committed: a backend that was lost after its last tool makes the run fail.
+    fn note_missing(&mut self, collected: Collected) -> Baseline {
+        let known = |failure: &Failure| matches!(failure.end, End::Lost | End::Protocol);
+        if let Some(error) = collected.missing.filter(|_| !self.failure.as_ref().is_some_and(known)) {
+            let failure = Failure::of(error.end(self.cancel.signal()), &error);
+            self.fail(Failure {
+                message: failure
+                    .message
+                    .map(|why| format!("{why}; what the tools did last could not be asked for")),
+                ..failure
+            });
+        }
+        collected.baseline
     }
 
     /// Commits, or keeps the result aside; gives the id of a kept result.

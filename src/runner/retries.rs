@@ -59,8 +59,12 @@ impl Runner<'_> {
         wait(tool.retries.delay, &self.cancel)
     }
 
-    fn session_failed(&mut self, error: &VmError) {
-        let failure = Failure::of(error.end(self.cancel.signal()), error);
+    /// What the session could not do between two tools ends the run.
+    pub(super) fn session_failed(&mut self, error: &VmError) {
+        let failure = match self.cancel.signal() {
+            None if error.is_cancelled() => self.run_timed_out(),
+            signal => Failure::of(error.end(signal), error),
+        };
         self.fail(failure);
     }
 

@@ -96,9 +96,14 @@ impl Runner<'_> {
             return Some("the backend is not ready".to_owned());
         }
         if let Some(path) = &when.exists {
-            let there = self.root.resolve(path).is_ok_and(|path| self.session.exists(&path));
-            if !there {
-                return Some(format!("when.exists: `{path}` does not exist"));
+            let cancel = self.cancel.until(self.deadline);
+            match self.root.resolve(path).map(|path| self.session.exists(&path, &cancel)) {
+                Ok(Ok(true)) => {}
+                Ok(Ok(false)) | Err(_) => return Some(format!("when.exists: `{path}` does not exist")),
+                Ok(Err(error)) => {
+                    self.session_failed(&error);
+                    return Some(format!("when.exists: whether there is `{path}` cannot be told"));
+                }
             }
         }
         None
@@ -233,7 +238,12 @@ impl Runner<'_> {
         let (sender, messages) = mpsc::sync_channel(WAITING_MESSAGES);
         let mut recent = Recent::default();
         self.cancel.wake(Some(sender.clone()));
-        let end = match self.session.start_tool(&mut self.vfs, command, sender) {
+        let cancel = self.cancel.until(self.deadline);
+        let end = match self.session.start_tool(&mut self.vfs, command, sender, &cancel) {
+            Err(error) if error.is_cancelled() => match self.cancel.signal() {
+                Some(_) => ToolExit::Cancelled.into(),
+                None => ToolExit::TimedOut(self.run_timed_out().message.unwrap_or_default()).into(),
+            },
             Err(error) => ToolEnd {
                 exit: ToolExit::Lost(super::outcome::chain(&error)),
                 survivors: Vec::new(),

@@ -64,7 +64,7 @@ fn prepare(
     request: Exec,
 ) -> Result<Job, Refusal> {
     let key = id.unwrap_or(0);
-    if connection.execs().unfinished() >= connection.settings().max_execs {
+    if connection.execs().are_full(connection.settings().max_execs) {
         return Err(Refusal::new(
             ErrorCode::TooMany,
             format!(

@@ -57,6 +57,13 @@ impl Execs {
         self.lock().running.get(&id).cloned()
     }
 
+    /// Whether `most` run, or as many more have results that nobody takes. Who has heard a result may begin the next
+    /// exec at once: those whose results are on their way do not count as running.
+    pub(super) fn are_full(&self, most: usize) -> bool {
+        let state = self.lock();
+        state.running.len() >= most || state.unfinished >= most.saturating_mul(2)
+    }
+
     /// How many are unfinished.
     pub(super) fn unfinished(&self) -> usize {
         self.lock().unfinished

@@ -268,10 +268,16 @@ impl Job {
                     (taken.entries, taken.files, taken.bytes, taken.deleted);
             }
             Direction::PullFromGuest => {
-                if !is_equal {
-                    done.bytes = mirror.give(&own, &mut stream, &cancel, &mut |_| ())?.bytes;
-                }
-                mirror.close_again(&own)?;
+                let given = match is_equal {
+                    true => Ok(0),
+                    false => mirror
+                        .give(&own, &mut stream, &cancel, &mut |_| ())
+                        .map(|given| given.bytes),
+                };
+                // Also after a breach: what was opened would be taken for the tools' doing the next time.
+                let closed = mirror.close_again(&own);
+                done.bytes = given?;
+                closed?;
             }
         }
         Ok(())

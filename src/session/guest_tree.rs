@@ -340,8 +340,9 @@ fn local(action: &'static str, path: &Path, source: io::Error) -> VmError {
 }
 
 /// What the guest refused, as a failure to carry.
-fn guest_error(action: &'static str, path: &Path, error: GuestFsError) -> VmError {
+pub(super) fn guest_error(action: &'static str, path: &Path, error: GuestFsError) -> VmError {
     match error {
+        error if error.is_interrupted() => VmError::Interrupted,
         GuestFsError::Vm { message, source } => VmError::Lost {
             message: format!("the guest was lost at `{}`: {message}", path.display()),
             source,

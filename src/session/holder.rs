@@ -165,7 +165,7 @@ impl SessionHolder {
     ) -> Result<ToolEnd, VmError> {
         self.carry_in(vfs)?;
         let (sender, messages) = mpsc::sync_channel(32);
-        let running = self.session().start_tool(vfs, command, sender)?;
+        let running = self.session().start_tool(vfs, command, sender, &Cancel::new())?;
         let limits = Limits {
             timeout,
             no_output_timeout: None,
@@ -202,7 +202,8 @@ impl SessionHolder {
     /// Brings the tools' changes into `vfs`, then lets the backend go.
     ///
     /// # Errors
-    /// [`VmError::Sync`] when the changes could not be brought back.
+    /// [`VmError::Sync`] when the changes could not be brought back, [`VmError::Lost`] when the backend was lost
+    /// before they were asked for; `vfs` then has what could be had.
     pub fn shutdown(&mut self, vfs: &mut Vfs, vfs_cwd: &str) -> Result<(), VmError> {
         parse(vfs_cwd)?;
         self.shutdown_with_baseline(vfs).map(|_| ())
@@ -217,8 +218,11 @@ impl SessionHolder {
         quietly(|cx| {
             let collected = self.session().collect(vfs, cx);
             let released = self.session().release(cx);
-            let baseline = collected?;
-            released.map(|()| baseline)
+            let collected = collected?;
+            match collected.missing {
+                Some(lost) => Err(lost),
+                None => released.map(|()| collected.baseline),
+            }
         })
     }
 

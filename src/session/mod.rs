@@ -48,6 +48,26 @@ pub struct Readiness {
     pub why: Option<String>,
 }
 
+/// What the tools have left, as far as it could be had.
+#[derive(Debug)]
+pub struct Collected {
+    /// What the commit compares with.
+    pub baseline: Baseline,
+    /// Why the last of it may be missing: the backend was lost before it could be asked for. Such a result is worth
+    /// keeping and never to be committed.
+    pub missing: Option<VmError>,
+}
+
+impl From<Baseline> for Collected {
+    /// All of it.
+    fn from(baseline: Baseline) -> Self {
+        Self {
+            baseline,
+            missing: None,
+        }
+    }
+}
+
 /// One backend as the runner uses it. `collect` and `release` together are `shutdown`.
 pub trait Session {
     /// Makes the backend ready for tools that work on `vfs`.
@@ -56,7 +76,8 @@ pub trait Session {
     /// [`VmError`] whose class says what is to be done; nothing is left behind.
     fn ensure_ready(&mut self, vfs: &Vfs, vfs_cwd: &VfsPath, cx: &mut Context) -> Result<Readiness, VmError>;
 
-    /// Starts one tool; its output and its end arrive as messages.
+    /// Starts one tool; its output and its end arrive as messages. `cancel` is for the way to its start: a tool that
+    /// runs is stopped by its own levers.
     ///
     /// # Errors
     /// [`VmError`] when the backend cannot be reached. A program that cannot be executed is no
@@ -66,10 +87,14 @@ pub trait Session {
         vfs: &mut Vfs,
         command: &ToolCommand,
         messages: SyncSender<Message>,
+        cancel: &Cancel,
     ) -> Result<Box<dyn Running>, VmError>;
 
     /// Whether a path exists in what the tools see; links are not followed.
-    fn exists(&self, path: &VfsPath) -> bool;
+    ///
+    /// # Errors
+    /// [`VmError`] when that could not be found out.
+    fn exists(&self, path: &VfsPath, cancel: &Cancel) -> Result<bool, VmError>;
 
     /// Why a tool may have failed here that would not fail elsewhere, in words, from the last
     /// bytes of its stderr.
@@ -99,7 +124,7 @@ pub trait Session {
     ///
     /// # Errors
     /// [`VmError::Sync`] when it could not be brought back whole.
-    fn collect(&mut self, vfs: &mut Vfs, cx: &mut Context) -> Result<Baseline, VmError>;
+    fn collect(&mut self, vfs: &mut Vfs, cx: &mut Context) -> Result<Collected, VmError>;
 
     /// Lets the backend go. Called once after every `ensure_ready`, also after one that failed.
     ///

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use crate::event::Direction;
 use crate::vfs::{Vfs, VfsPath};
-use crate::workspace::{self, Baseline, Pushed, Rules, SyncError};
+use crate::workspace::{self, Baseline, Pushed, Rules, StagingDir, SyncError};
 
 use super::staging::{Staging, StagingPlace};
 use super::words::{synced, syncing, warn_of_specials};
@@ -60,7 +60,8 @@ impl StagedTree {
         cx: &mut Context,
     ) -> Result<Self, VmError> {
         let staging = Staging::open(place).map_err(|source| staging_error(place, source))?;
-        let pushed = push(&staging, &rules, vfs, telling, cx)?;
+        let folder = staging.open_folder(&vfs.workspace())?;
+        let pushed = push(folder, &staging.index(), &rules, vfs, telling, cx)?;
         Ok(Self {
             staging,
             pushed,
@@ -73,11 +74,17 @@ impl StagedTree {
 
     /// Makes the staging equal to a Vfs that has changed since.
     pub(super) fn push_again(&mut self, vfs: &Vfs, cx: &mut Context) -> Result<(), VmError> {
-        self.pushed = push(&self.staging, &self.rules, vfs, self.telling, cx)?;
+        let folder = self.staging.open_folder(&vfs.workspace())?;
+        self.pushed = push(folder, &self.staging.index(), &self.rules, vfs, self.telling, cx)?;
         Ok(())
     }
 
-    /// The workspace's folder in the staging.
+    /// The workspace's folder in the staging, held open since it was staged.
+    pub(super) fn dir(&self) -> Result<StagingDir, SyncError> {
+        self.pushed.dir()
+    }
+
+    /// Its path.
     pub(super) fn folder(&self) -> PathBuf {
         self.workspace.under(self.staging.tree())
     }
@@ -100,20 +107,22 @@ impl StagedTree {
     /// Makes a copy of the copy.
     pub(super) fn checkpoint(&mut self, cx: &mut Context) -> Result<(), VmError> {
         let [saved, index, _] = self.staging.saved();
-        self.carry(&self.folder(), &saved, &index, cx)
+        let StagingDir { path, root } = self.pushed.dir()?;
+        let from = Vfs::of_folder(path, root).map_err(SyncError::from)?;
+        let cancel = cx.cancel;
+        workspace::push(&from, &saved, &index, &self.rules, &|| cancel.is_raised())?;
+        Ok(())
     }
 
     /// Brings that copy back.
     pub(super) fn roll_back(&mut self, cx: &mut Context) -> Result<(), VmError> {
         let [saved, _, index] = self.staging.saved();
-        self.carry(&saved, &self.folder(), &index, cx)
-    }
-
-    /// Makes `to` equal to `from`: both are trees of the staging.
-    fn carry(&self, from: &Path, to: &Path, index: &Path, cx: &Context) -> Result<(), VmError> {
-        let from = Vfs::from_dir(from).map_err(SyncError::from)?;
+        let from = Vfs::from_dir(saved).map_err(SyncError::from)?;
         let cancel = cx.cancel;
-        workspace::push(&from, to, index, &self.rules, &|| cancel.is_raised())?;
+        // The tool may have taken the folder itself away.
+        let to = self.staging.open_folder(&self.workspace)?;
+        let back = workspace::carry(&from, to, &index, &self.rules, &|| cancel.is_raised(), None)?;
+        self.pushed.root = back.root;
         Ok(())
     }
 
@@ -155,16 +164,22 @@ impl Drop for StagedTree {
     }
 }
 
-fn push(staging: &Staging, rules: &Rules, vfs: &Vfs, telling: Telling, cx: &mut Context) -> Result<Pushed, VmError> {
+fn push(
+    folder: StagingDir,
+    index: &Path,
+    rules: &Rules,
+    vfs: &Vfs,
+    telling: Telling,
+    cx: &mut Context,
+) -> Result<Pushed, VmError> {
     let start = Instant::now();
     let cancel = cx.cancel;
-    let folder = vfs.workspace().under(staging.tree());
     let tell = &mut |progress| {
         if telling != Telling::Nothing {
             syncing(cx.emitter, Direction::Push, progress);
         }
     };
-    let pushed = workspace::push_telling(vfs, &folder, &staging.index(), rules, &|| cancel.is_raised(), tell)?;
+    let pushed = workspace::carry(vfs, folder, index, rules, &|| cancel.is_raised(), Some(tell))?;
     if telling == Telling::Nothing {
         return Ok(pushed);
     }

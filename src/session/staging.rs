@@ -10,6 +10,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::sys::fs::remove_tree;
+use crate::vfs::VfsPath;
+use crate::workspace::{StagingDir, SyncError};
 
 /// Where a staged copy lies.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,6 +38,8 @@ pub(super) struct Staging {
     /// Holds the index.
     folder: PathBuf,
     tree: PathBuf,
+    /// Above the tree, and nothing that a tool could put something else in the place of.
+    place: PathBuf,
     lease: Arc<dyn Any + Send + Sync>,
     /// The lock of a folder that stays; held by the lease, too.
     lock: Option<Arc<File>>,
@@ -57,19 +61,24 @@ impl Staging {
                     lease: Arc::new(Temporary(folder.clone())),
                     lock: None,
                     tree: folder.join("tree"),
+                    place: folder.clone(),
                     folder,
                 })
             }
-            StagingPlace::Fixed(folder) => Self::lasting(folder, folder.join("tree")),
-            StagingPlace::Apart { folder, tree } => Self::lasting(folder, tree.clone()),
+            StagingPlace::Fixed(folder) => Self::lasting(folder, folder.join("tree"), folder),
+            StagingPlace::Apart { folder, tree } => {
+                let place = tree.parent().ok_or(io::ErrorKind::InvalidInput)?;
+                Self::lasting(folder, tree.clone(), place)
+            }
         }
     }
 
-    fn lasting(folder: &Path, tree: PathBuf) -> io::Result<Self> {
+    fn lasting(folder: &Path, tree: PathBuf, place: &Path) -> io::Result<Self> {
         let lock = Arc::new(locked(folder)?);
         Ok(Self {
             folder: folder.to_path_buf(),
             tree,
+            place: place.to_path_buf(),
             lease: Arc::<File>::clone(&lock),
             lock: Some(lock),
         })
@@ -86,6 +95,13 @@ impl Staging {
     /// Where the tree lies: below it a Vfs path stands as it is.
     pub(super) fn tree(&self) -> &Path {
         &self.tree
+    }
+
+    /// The folder of a workspace in the tree, whatever an earlier run's tools have put in its place.
+    pub(super) fn open_folder(&self, workspace: &VfsPath) -> Result<StagingDir, SyncError> {
+        let folder = workspace.under(&self.tree);
+        let relative = folder.strip_prefix(&self.place).unwrap_or(&folder);
+        StagingDir::beneath(&self.place, relative)
     }
 
     /// The index file.
@@ -110,6 +126,12 @@ impl Staging {
     pub(super) fn lease(&self) -> Arc<dyn Any + Send + Sync> {
         Arc::clone(&self.lease)
     }
+}
+
+/// Makes the folder of a tree that is shared with a guest, which may have put anything in its place.
+pub(super) fn make_shared(tree: &Path) -> Result<(), SyncError> {
+    let (place, name) = (tree.parent().unwrap_or(tree), tree.file_name().unwrap_or_default());
+    StagingDir::beneath(place, Path::new(name)).map(|_| ())
 }
 
 /// Opens and locks a folder that is there: `clean` may take it away in between.

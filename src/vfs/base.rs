@@ -27,17 +27,21 @@ impl Base {
             source,
         };
         let canonical = path.canonicalize().map_err(io)?;
-        let Some(name) = canonical.file_name() else {
+        let root = fs::open_dir(&canonical).map_err(io)?;
+        Self::of_folder(canonical, root)
+    }
+
+    /// A folder that is open already; `path` is its canonical one.
+    pub(super) fn of_folder(path: PathBuf, root: OwnedFd) -> Result<Self, VfsError> {
+        let Some(name) = path.file_name() else {
             return Err(VfsError::Unfit {
-                path: canonical,
+                path,
                 why: "it is the root of the file system; name the project's folder",
             });
         };
-        let mount = VfsPath::root().child(name)?;
-        let root = fs::open_dir(&canonical).map_err(io)?;
         Ok(Self {
-            mount,
-            path: canonical,
+            mount: VfsPath::root().child(name)?,
+            path,
             root: Arc::new(root),
         })
     }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 use std::io::Read as _;
 use std::ops::Bound;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use super::node::open_content;
@@ -54,6 +55,14 @@ impl Vfs {
     pub fn from_dir(path: impl AsRef<Path>) -> Result<Self, VfsError> {
         Ok(Self {
             base: Some(Base::open(path.as_ref())?),
+            changes: BTreeMap::new(),
+        })
+    }
+
+    /// As [`Self::from_dir`], of a folder that is open already; `path` is its canonical one.
+    pub(crate) fn of_folder(path: PathBuf, root: OwnedFd) -> Result<Self, VfsError> {
+        Ok(Self {
+            base: Some(Base::of_folder(path, root)?),
             changes: BTreeMap::new(),
         })
     }

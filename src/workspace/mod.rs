@@ -69,6 +69,7 @@ pub use progress::{Progress, ProgressFn};
 pub use pull::{PullReport, Pulled, pull, pull_telling};
 pub(crate) use push::settle;
 pub use push::{PushReport, Pushed, push, push_due, push_telling};
+pub(crate) use push::{StagingDir, carry};
 pub use rules::{COMMIT_DIR, Class, Rules, RulesError};
 pub(crate) use stage::OwnTree;
 pub(crate) use stored::StoredCursor;

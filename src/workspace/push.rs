@@ -54,6 +54,14 @@ impl Pushed {
         &self.staging
     }
 
+    /// Its folder once more.
+    pub(crate) fn dir(&self) -> Result<StagingDir, SyncError> {
+        Ok(StagingDir {
+            path: self.staging.clone(),
+            root: self.root.try_clone().at("open", &self.staging)?,
+        })
+    }
+
     /// The folder of the Vfs that the staging stands for.
     #[must_use]
     pub fn workspace(&self) -> &VfsPath {
@@ -74,7 +82,7 @@ pub fn push(
     rules: &Rules,
     cancel: CancelFn,
 ) -> Result<Pushed, SyncError> {
-    carry(vfs, staging, index_file, rules, cancel, None)
+    carry(vfs, StagingDir::open(staging)?, index_file, rules, cancel, None)
 }
 
 /// As [`push`]; `progress` is told how far the copying is.
@@ -89,19 +97,62 @@ pub fn push_telling(
     cancel: CancelFn,
     progress: ProgressFn,
 ) -> Result<Pushed, SyncError> {
-    carry(vfs, staging, index_file, rules, cancel, Some(progress))
+    carry(
+        vfs,
+        StagingDir::open(staging)?,
+        index_file,
+        rules,
+        cancel,
+        Some(progress),
+    )
 }
 
-fn carry(
+/// The folder of a staging.
+#[derive(Debug)]
+pub(crate) struct StagingDir {
+    /// Without a link.
+    pub(crate) path: PathBuf,
+    pub(crate) root: OwnedFd,
+}
+
+impl StagingDir {
+    /// The one that the caller names, however; it is made where it is missing.
+    fn open(path: &Path) -> Result<Self, SyncError> {
+        fs::make_private_dirs(path).at("make the staging folder", path)?;
+        let path = path.canonicalize().at("find the staging folder", path)?;
+        let root = || match (path.parent(), path.file_name()) {
+            (Some(parent), Some(name)) => fs::own_dirs_beneath(fs::open_dir(parent)?, Path::new(name)),
+            _ => fs::open_dir(&path),
+        };
+        let root = root().at("open", &path)?;
+        Ok(Self { path, root })
+    }
+
+    /// The folder `relative` below `place`, where tools that must not lead devshell elsewhere may write: no link below
+    /// `place` is followed.
+    pub(crate) fn beneath(place: &Path, relative: &Path) -> Result<Self, SyncError> {
+        fs::make_private_dirs(place).at("make the folder", place)?;
+        let place = place.canonicalize().at("find the folder", place)?;
+        let path = place.join(relative);
+        let root = fs::open_dir(&place).and_then(|place| fs::own_dirs_beneath(place, relative));
+        let root = root.at("open the staging folder", &path)?;
+        Ok(Self { path, root })
+    }
+}
+
+/// As [`push_telling`], into a folder that is open.
+///
+/// # Errors
+/// As [`push`].
+pub(crate) fn carry(
     vfs: &Vfs,
-    staging: &Path,
+    staging: StagingDir,
     index_file: &Path,
     rules: &Rules,
     cancel: CancelFn,
     progress: Option<ProgressFn>,
 ) -> Result<Pushed, SyncError> {
-    fs::make_private_dirs(staging).at("make the staging folder", staging)?;
-    let staging = staging.canonicalize().at("find the staging folder", staging)?;
+    let StagingDir { path: staging, root } = staging;
     if let Some((_, workspace)) = vfs.base()
         && (staging.starts_with(workspace) || workspace.starts_with(&staging))
     {
@@ -110,9 +161,8 @@ fn carry(
             workspace: workspace.to_owned(),
         });
     }
-    open_up(&staging)?;
-    let root = fs::open_dir(&staging).at("open", &staging)?;
-
+    // A tool may have closed it.
+    fs::make_open(&root).at("open", &staging)?;
     let base_root = match vfs.base_folder() {
         Some(base) => Some(RootId::of(&fs::stat_fd(base.root()).at("look at", &base.path)?)),
         None => None,
@@ -229,15 +279,6 @@ fn scan_source<'v>(vfs: &'v Vfs, rules: &Rules, cancel: CancelFn) -> Result<Sour
     }
     .run()?;
     lay_over(vfs, Some(met))
-}
-
-/// The staging's root may have been closed by a tool of an earlier run.
-fn open_up(staging: &Path) -> Result<(), SyncError> {
-    let (Some(parent), Some(name)) = (staging.parent(), staging.file_name()) else {
-        return Ok(());
-    };
-    let open = || fs::make_reachable(&fs::open_dir(parent)?, name);
-    open().at("open", staging).map(|_| ())
 }
 
 /// Waits until a change of the staging must get a later ctime than `newest`: within one tick of

@@ -337,6 +337,11 @@ fn whatever_is_not_the_protocol_is_76_with_its_first_bytes() {
 /// The original's server, as far as the table of version 1 says: one reply line a request, whatever is asked; guest_fs and
 /// exec for real, the output on its own stderr.
 fn version_1(remote: &Remote, exit_line: &'static str) {
+    version_1_pulling(remote, exit_line, Some(r#"{"op":"sync_ok","session_id":"x"}"#));
+}
+
+/// As that; what it says of a pull, or nothing at all any more.
+fn version_1_pulling(remote: &Remote, exit_line: &'static str, pull_line: Option<&'static str>) {
     let shared = remote.project.beside("shared");
     scripted(remote, move |mut lines, mut stream| {
         let mut staging = shared.clone();
@@ -353,6 +358,10 @@ fn version_1(remote: &Remote, exit_line: &'static str) {
                     staging = PathBuf::from(text("staging_dir"));
                     r#"{"op":"session_ok","session_id":"x"}"#.to_owned()
                 }
+                "sync_request" if text("direction") == "pull_from_guest" => match pull_line {
+                    Some(line) => line.to_owned(),
+                    None => return,
+                },
                 "sync_request" => r#"{"op":"sync_ok","session_id":"x"}"#.to_owned(),
                 "guest_fs" => match std::fs::read(inside(text("guest_path"))) {
                     Ok(bytes) => format!(
@@ -507,4 +516,66 @@ fn a_sidecar_that_is_killed_at_any_moment_leaves_the_tree_alone() {
     say(&format!(
         "sidecar kills: rounds {rounds}, lost {lost}, done before {done}, wrong 0"
     ));
+}
+
+#[test]
+fn a_link_that_a_tool_put_in_the_place_of_the_shared_tree_leads_nowhere() {
+    let remote = Remote::new("");
+    remote.project.write("file", "mine");
+    let precious = remote.project.beside("precious");
+    std::fs::create_dir(&precious).unwrap();
+    std::fs::write(precious.join("kept"), "kept").unwrap();
+    remote.exec(&[], "true").code(0);
+    let only = |folder: &std::path::Path| std::fs::read_dir(folder).unwrap().next().unwrap().unwrap().path();
+    let key = only(&remote.project.beside("shared"));
+    let tree = only(&key);
+    for place in [&tree, &key] {
+        std::fs::remove_dir_all(place).unwrap();
+        std::os::unix::fs::symlink(&precious, place).unwrap();
+        remote.exec(&[], "cat file; echo more > made").code(0);
+        assert!(place.symlink_metadata().unwrap().is_dir(), "{}", place.display());
+        assert_eq!(remote.project.read("made"), "more\n");
+        assert_eq!(
+            std::fs::read_dir(&precious).unwrap().count(),
+            1,
+            "nothing was put there"
+        );
+        assert_eq!(std::fs::read_to_string(precious.join("kept")).unwrap(), "kept");
+    }
+    // And in the middle of a run, before a retry brings the state back that was before it.
+    let toml = remote.project.read("devshell.toml");
+    let script = format!(
+        "test ! -e {once} || exec cat file\ntouch {once}; cd {key}; rm -r {tree}; ln -s {to} {tree}; exit 1",
+        once = remote.project.beside("once").display(),
+        key = key.display(),
+        tree = tree.display(),
+        to = precious.display()
+    );
+    let tool = format!("[[tool]]\nname = \"t\"\nretries = 1\nscript = '''\n{script}\n'''\n");
+    remote.project.write("devshell.toml", toml + &tool);
+    let before = remote.project.tree();
+    let ran = remote.project.run();
+    assert_eq!(std::fs::read_dir(&precious).unwrap().count(), 1, "{}", ran.stderr);
+    assert_eq!(std::fs::read_to_string(precious.join("kept")).unwrap(), "kept");
+    assert_eq!(remote.project.tree(), before, "{}", ran.stderr);
+    ran.code(0);
+}
+
+#[test]
+fn a_sidecar_that_goes_or_fails_while_it_writes_out_the_tree_is_75_or_74() {
+    const DONE: &str = r#"{"op":"exec_result","session_id":"x","exit_code":0}"#;
+    for (line, code, said) in [
+        (None, 75, "lost at `sync_request`"),
+        (
+            Some(r#"{"op":"error","code":"staging_io","message":"no room"}"#),
+            74,
+            "no room",
+        ),
+    ] {
+        let remote = Remote::without_server("");
+        version_1_pulling(&remote, DONE, line);
+        let before = remote.project.tree();
+        remote.exec(&[], "echo new > file").code(code).says(said);
+        assert_eq!(remote.project.tree(), before);
+    }
 }

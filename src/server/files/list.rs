@@ -64,9 +64,12 @@ pub(in crate::server) fn list_dir(target: &Target, page: &Page) -> Result<GuestF
         let mut entries = Vec::new();
         let mut written = 0;
         for name in &names.names {
-            // What has gone meanwhile is not there.
-            let Ok(stat) = stat_with_target(&folder, OsStr::from_bytes(name)) else {
-                continue;
+            let stat = match stat_with_target(&folder, OsStr::from_bytes(name)) {
+                Ok(stat) => stat,
+                // It has gone meanwhile.
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+                // A folder that may be listed and not entered is not empty.
+                Err(error) => return Err(target.refuse(&error)),
             };
             let entry = FsEntry::new(name, stat);
             written += serde_json::to_vec(&entry).map_or(0, |text| text.len()) + 1;

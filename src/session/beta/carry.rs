@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use crate::plan::SidecarAddress;
-use crate::session::sidecar::{At, RemoteMirror};
+use crate::session::sidecar::{At, RemoteMirror, sync};
 use crate::session::staged_tree::StagedTree;
 use crate::session::{Context, VmError};
 use crate::sidecar::Direction;
@@ -22,7 +22,7 @@ impl BetaSession {
     pub(super) fn push_staged(&mut self, start: Instant, cx: &mut Context) -> Result<(), VmError> {
         match self.carriage() {
             Some((mirror, connected, address)) => mirror.push_staged(&at(connected, address)?, start, cx),
-            None => self.sync(Direction::PushToGuest, cx.cancel),
+            None => self.sync(Direction::PushToGuest, cx),
         }
     }
 
@@ -30,8 +30,14 @@ impl BetaSession {
     pub(super) fn pull_staged(&mut self, cx: &mut Context) -> Result<(), VmError> {
         match self.carriage() {
             Some((mirror, connected, address)) => mirror.pull_staged(&at(connected, address)?, cx),
-            None => self.sync(Direction::PullFromGuest, cx.cancel),
+            None => self.sync(Direction::PullFromGuest, cx),
         }
+    }
+
+    /// Says to the sidecar which way the shared tree goes.
+    fn sync(&mut self, direction: Direction, cx: &mut Context) -> Result<(), VmError> {
+        let (connected, address) = self.line();
+        sync(&at(connected, address)?, direction, cx.cancel)
     }
 }
 

@@ -174,6 +174,7 @@ impl BetaSession {
             Arc::clone(&connected.connection.link),
             connected.begun.id.clone(),
             mount.clone(),
+            cancel,
         );
         let seen = files.read_file(&path);
         if cancel.is_raised() {

@@ -2,6 +2,7 @@
 
 mod carry;
 mod connect;
+mod guest;
 mod session;
 mod settings;
 

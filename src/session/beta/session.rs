@@ -1,7 +1,5 @@
 //! The sidecar backend as the runner uses it.
 
-use std::os::unix::ffi::OsStrExt as _;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 use std::time::{Duration, Instant};
@@ -9,25 +7,23 @@ use std::time::{Duration, Instant};
 use crate::guest_fs::{GuestFsOps, logical_path_to_guest};
 use crate::plan::{Require, SidecarAddress, WorkspaceMode};
 use crate::process::{Cancel, Message, Running, ToolCommand};
-use crate::session::guest_tree::{Outputs, put_inputs};
-use crate::session::sidecar::{Broken, CallError, RemoteFiles, RemoteMirror, exec, failed, in_words, of_reply};
+use crate::session::guest_tree::Outputs;
+use crate::session::sidecar::{Broken, RemoteFiles, RemoteMirror, exec, failed, in_words};
 use crate::session::staged_tree::StagedTree;
-use crate::session::{Context, Readiness, Session, VmError};
-use crate::sidecar::{Capability, Direction, Reply, Request, SessionShutdown, SyncRequest};
+use crate::session::staging::make_shared;
+use crate::session::{Collected, Context, Readiness, Session, VmError};
+use crate::sidecar::{Capability, Request, SessionShutdown};
 use crate::vfs::{Vfs, VfsPath};
-use crate::workspace::{Baseline, SyncError};
 
 use super::connect::Connected;
 use super::settings::BetaSettings;
 
-/// How long the sidecar may take to bring a tree in order that it shares.
-const SYNC: Duration = Duration::from_secs(300);
 /// How long the farewell may take.
 pub(super) const FAREWELL: Duration = Duration::from_secs(5);
 
 /// A session at a sidecar.
 pub struct BetaSession {
-    settings: BetaSettings,
+    pub(super) settings: BetaSettings,
     connected: Option<Connected>,
     staged: Option<Box<StagedTree>>,
     /// Where no folder is shared: carries the staged tree further.
@@ -35,7 +31,7 @@ pub struct BetaSession {
     /// What the sidecar's own folder is known by, once the tree was carried there.
     state: Option<String>,
     /// In guest mode.
-    outputs: Option<Box<Outputs>>,
+    pub(super) outputs: Option<Box<Outputs>>,
     /// Handed out to callers of the library.
     guest_files: Option<RemoteFiles>,
     /// Whether a lost connection was made anew already.
@@ -73,6 +69,11 @@ impl BetaSession {
         Some((mirror, self.connected.as_ref(), &self.settings.address))
     }
 
+    /// The connection, and where it leads.
+    pub(super) fn line(&self) -> (Option<&Connected>, &SidecarAddress) {
+        (self.connected.as_ref(), &self.settings.address)
+    }
+
     /// What the sidecar's own folder is known by, where the tree lies there already.
     pub(super) fn state(&self) -> Option<&str> {
         self.state.as_deref()
@@ -89,7 +90,7 @@ impl BetaSession {
         if self.settings.mode != WorkspaceMode::Guest {
             return None;
         }
-        self.guest_files = self.files();
+        self.guest_files = self.files(&Cancel::new());
         let mount = self.settings.guest.guest_workspace.clone();
         let files = self.guest_files.as_mut()?;
         Some((files, mount))
@@ -102,7 +103,7 @@ impl BetaSession {
     /// [`VmError::Sync`], and what the sidecar says.
     pub fn push(&mut self, vfs: &Vfs, cx: &mut Context) -> Result<(), VmError> {
         if self.staged.is_some() {
-            self.usable()?;
+            self.usable(cx.cancel)?;
         }
         let start = Instant::now();
         if let Some(staged) = &mut self.staged {
@@ -123,40 +124,18 @@ impl BetaSession {
         self.staged.as_mut().map_or(Ok(()), |staged| staged.pull(vfs, cx))
     }
 
-    fn files(&self) -> Option<RemoteFiles> {
+    pub(super) fn files(&self, cancel: &Cancel) -> Option<RemoteFiles> {
         let connected = self.connected.as_ref()?;
         Some(RemoteFiles::new(
             Arc::clone(&connected.connection.link),
             connected.begun.id.clone(),
             self.settings.guest.guest_workspace.clone(),
+            cancel,
         ))
     }
 
-    /// Says to the sidecar which way the tree goes.
-    pub(super) fn sync(&self, direction: Direction, cancel: &Cancel) -> Result<(), VmError> {
-        let Some(connected) = &self.connected else {
-            return Err(VmError::not_ready());
-        };
-        let request = SyncRequest {
-            session_id: connected.begun.id.clone(),
-            direction,
-            vfs_cwd_leaf: String::new(),
-            manifest: None,
-        };
-        let address = &self.settings.address;
-        match connected
-            .connection
-            .link
-            .call(Request::SyncRequest(request), Some(SYNC), &|| !cancel.is_raised())
-        {
-            Ok(Reply::SyncOk(_)) => Ok(()),
-            Ok(other) => Err(failed(address, "sync_request", CallError::Unexpected(of_reply(&other)))),
-            Err(error) => Err(failed(address, "sync_request", error)),
-        }
-    }
-
     /// The connection, made anew once where nothing was running when it broke.
-    fn usable(&mut self) -> Result<&Connected, VmError> {
+    fn usable(&mut self, cancel: &Cancel) -> Result<&Connected, VmError> {
         let broken = self
             .connected
             .as_ref()
@@ -171,14 +150,17 @@ impl BetaSession {
             self.connected = None;
             let mut nobody = Silent;
             let mut emitter = crate::event::Emitter::new(&mut nobody);
-            let cancel = Cancel::new();
             let mut cx = Context {
                 emitter: &mut emitter,
-                cancel: &cancel,
+                cancel,
                 lock: None,
             };
             match self.connect(&mut cx) {
                 Ok(connected) => self.connected = Some(connected),
+                Err(error) if error.is_cancelled() => {
+                    self.loss = Some(broken);
+                    return Err(error);
+                }
                 Err(error) => {
                     self.loss = Some(broken.clone());
                     let (Broken::Lost(why) | Broken::Protocol(why)) = broken;
@@ -217,13 +199,7 @@ impl Session for BetaSession {
         self.settings.key_to(vfs);
         let tree = self.settings.tree.clone();
         if self.settings.mode == WorkspaceMode::Sync {
-            crate::sys::fs::make_private_dirs(&tree).map_err(|source| {
-                VmError::Sync(SyncError::Io {
-                    action: "make",
-                    path: tree.clone(),
-                    source,
-                })
-            })?;
+            make_shared(&tree)?;
         }
         let connected = self.connect(cx)?;
         let answer = connected.begun.answer.clone();
@@ -262,7 +238,7 @@ impl Session for BetaSession {
             WorkspaceMode::Sync => {
                 let staged = StagedTree::new(&self.settings.staging(), self.settings.rules()?, vfs, cx)?;
                 self.staged = Some(Box::new(staged));
-                self.sync(Direction::PushToGuest, cx.cancel)?;
+                self.push_staged(Instant::now(), cx)?;
             }
             WorkspaceMode::Guest => self.put_in(vfs, cx)?,
         }
@@ -278,10 +254,11 @@ impl Session for BetaSession {
         _: &mut Vfs,
         command: &ToolCommand,
         messages: SyncSender<Message>,
+        cancel: &Cancel,
     ) -> Result<Box<dyn Running>, VmError> {
         let cwd = logical_path_to_guest(&self.settings.guest.guest_workspace, command.cwd.as_os_str())
             .map_err(|error| VmError::Config(error.to_string()))?;
-        let connected = self.usable()?;
+        let connected = self.usable(cancel)?;
         let spills = !connected.connection.link.has(Capability::ExecStream);
         connected.connection.spill(spills.then(|| messages.clone()));
         let tool = exec::start(&connected.connection.link, &connected.begun.id, cwd, command, messages);
@@ -295,12 +272,12 @@ impl Session for BetaSession {
         }
     }
 
-    fn exists(&self, path: &VfsPath) -> bool {
+    fn exists(&self, path: &VfsPath, cancel: &Cancel) -> Result<bool, VmError> {
         match (&self.staged, self.settings.mode) {
             (Some(staged), WorkspaceMode::Sync) if self.mirror.is_none() => {
-                path.under(staged.tree()).symlink_metadata().is_ok()
+                Ok(path.under(staged.tree()).symlink_metadata().is_ok())
             }
-            _ => self.exists_in_guest(path),
+            _ => self.exists_in_guest(path, cancel),
         }
     }
 
@@ -315,8 +292,8 @@ impl Session for BetaSession {
     }
 
     fn checkpoint(&mut self, cx: &mut Context) -> Result<bool, VmError> {
-        if self.mirror.is_some() {
-            // What earlier tools have done lies with the sidecar.
+        if self.staged.is_some() {
+            // What earlier tools have done lies with the sidecar, or may be held back there.
             self.pull_staged(cx)?;
         }
         match &mut self.staged {
@@ -327,28 +304,29 @@ impl Session for BetaSession {
 
     fn roll_back(&mut self, cx: &mut Context) -> Result<(), VmError> {
         let start = Instant::now();
+        if self.staged.is_some() && self.mirror.is_none() {
+            // What is held back there must not come over what is brought back here.
+            self.pull_staged(cx)?;
+        }
         match &mut self.staged {
             Some(staged) => staged.roll_back(cx)?,
             None => return Ok(()),
         }
-        match self.mirror {
-            Some(_) => self.push_staged(start, cx),
-            None => Ok(()),
-        }
+        self.push_staged(start, cx)
     }
 
-    fn collect(&mut self, vfs: &mut Vfs, cx: &mut Context) -> Result<Baseline, VmError> {
+    fn collect(&mut self, vfs: &mut Vfs, cx: &mut Context) -> Result<Collected, VmError> {
         if self.settings.mode == WorkspaceMode::Guest {
-            return self.take_out(vfs, cx);
+            return self.take_out(vfs, cx).map(Collected::from);
         }
         // Where the sidecar was lost, a folder that both share is there all the same, and what it holds is worth keeping.
-        if self.loss().is_none() {
+        let missing = self.loss();
+        if missing.is_none() {
             self.pull_staged(cx)?;
         }
-        match &mut self.staged {
-            Some(staged) => staged.collect(vfs, cx),
-            None => Err(VmError::not_ready()),
-        }
+        let staged = self.staged.as_mut().ok_or_else(VmError::not_ready)?;
+        let baseline = staged.collect(vfs, cx)?;
+        Ok(Collected { baseline, missing })
     }
 
     fn release(&mut self, _: &mut Context) -> Result<(), VmError> {
@@ -376,45 +354,5 @@ impl Session for BetaSession {
             Ok(_) => Ok(()),
             Err(error) => Err(failed(&self.settings.address, "session_shutdown", error)),
         }
-    }
-}
-
-impl BetaSession {
-    fn exists_in_guest(&self, path: &VfsPath) -> bool {
-        let mount = &self.settings.guest.guest_workspace;
-        let (Some(mut files), Ok(guest)) = (self.files(), logical_path_to_guest(mount, path.as_os_str())) else {
-            return false;
-        };
-        // Version 1 has no question for this: the folder's names tell.
-        let (Some(parent), Some(name)) = (Path::new(&guest).parent(), Path::new(&guest).file_name()) else {
-            return true;
-        };
-        files
-            .list_dir(&parent.to_string_lossy())
-            .is_ok_and(|names| names.iter().any(|other| other.as_bytes() == name.as_bytes()))
-    }
-
-    /// The tools' folder in the guest's own tree.
-    pub(super) fn guest_folder(&self, workspace: &VfsPath) -> Result<PathBuf, VmError> {
-        let mount = &self.settings.guest.guest_workspace;
-        let path = logical_path_to_guest(mount, workspace.as_os_str());
-        path.map(PathBuf::from)
-            .map_err(|error| VmError::Config(error.to_string()))
-    }
-
-    fn put_in(&mut self, vfs: &Vfs, cx: &mut Context) -> Result<(), VmError> {
-        let folder = self.guest_folder(&vfs.workspace())?;
-        let (guest, here) = (&self.settings.guest, &self.settings.folder);
-        self.outputs = Some(Box::new(Outputs::note(&guest.outputs, here, vfs, cx)?));
-        let mut files = self.files().ok_or_else(VmError::not_ready)?;
-        put_inputs(&guest.inputs, here, &mut files, &folder, vfs, cx)
-    }
-
-    fn take_out(&mut self, vfs: &mut Vfs, cx: &mut Context) -> Result<Baseline, VmError> {
-        let folder = self.guest_folder(&vfs.workspace())?;
-        let (Some(mut files), Some(outputs)) = (self.files(), self.outputs.as_mut()) else {
-            return Err(VmError::not_ready());
-        };
-        outputs.collect(&mut files, &folder, vfs, cx)
     }
 }

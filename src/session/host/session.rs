@@ -7,12 +7,12 @@ use std::sync::mpsc::SyncSender;
 
 use crate::plan::{Require, Strategy};
 use crate::process::{
-    Isolation, Keeper, KeeperError, KeeperSpec, Message, Namespaces, PrivateFolders, Running, SpawnRequest, ToolCommand,
+    Cancel, Isolation, Keeper, KeeperError, KeeperSpec, Message, Namespaces, PrivateFolders, Running, SpawnRequest,
+    ToolCommand,
 };
-use crate::session::{Context, Readiness, Session, VmError};
+use crate::session::{Collected, Context, Readiness, Session, VmError};
 use crate::sys::fs;
 use crate::vfs::{Vfs, VfsPath};
-use crate::workspace::Baseline;
 
 use super::copy::StagedCopy;
 use super::denials::{self, Shut};
@@ -294,6 +294,7 @@ impl Session for HostSandboxSession {
         _: &mut Vfs,
         command: &ToolCommand,
         messages: SyncSender<Message>,
+        _: &Cancel,
     ) -> Result<Box<dyn Running>, VmError> {
         let Some(Place { keeper, seen, .. }) = &mut self.place else {
             return Err(VmError::not_ready());
@@ -321,10 +322,9 @@ impl Session for HostSandboxSession {
         Ok(Box::new(tool))
     }
 
-    fn exists(&self, path: &VfsPath) -> bool {
-        self.place
-            .as_ref()
-            .is_some_and(|place| place.real.of(path).symlink_metadata().is_ok())
+    fn exists(&self, path: &VfsPath, _: &Cancel) -> Result<bool, VmError> {
+        let place = self.place.as_ref().ok_or_else(VmError::not_ready)?;
+        Ok(place.real.of(path).symlink_metadata().is_ok())
     }
 
     fn explain(&self, stderr: &[u8]) -> Option<String> {
@@ -355,14 +355,14 @@ impl Session for HostSandboxSession {
         self.between_keepers(cx, |tree, cx| tree.roll_back(cx))
     }
 
-    fn collect(&mut self, vfs: &mut Vfs, cx: &mut Context) -> Result<Baseline, VmError> {
+    fn collect(&mut self, vfs: &mut Vfs, cx: &mut Context) -> Result<Collected, VmError> {
         // The view must not change while it is read: nothing of the tools may be left.
         match self.place.take() {
             Some(place) if place.keeper.let_go() => self.ending = Some(place),
             other => drop(other),
         }
         match &mut self.tree {
-            Some(tree) => tree.collect(vfs, cx),
+            Some(tree) => tree.collect(vfs, cx).map(Collected::from),
             None => Err(VmError::not_ready()),
         }
     }

@@ -15,7 +15,7 @@ use super::instance::Instance;
 use super::limactl::{Limactl, logs};
 use super::line::{AtOnce, Line, LineError, Patience};
 use super::proof::{Proof, no_mount, shell_proved};
-use super::resident::Agent;
+use super::resident::{Agent, NotBegun};
 use super::settings::LimaSettings;
 use super::shortcut::Shortcut;
 use super::tree::Tree;
@@ -72,8 +72,9 @@ impl Bringing<'_> {
             AgentChoice::Auto(program) | AgentChoice::Named(program) => {
                 match self.agent(program, &guest, serves, &cancel) {
                     Ok((agent, road)) => return Ok(self.up(Way::Agent(Box::new(agent)), road, None)),
-                    Err(error) if error.is_cancelled() => return Err(error),
-                    Err(error) => Some(in_words(&error)),
+                    Err(NotBegun::Occupied(error)) => return Err(error),
+                    Err(NotBegun::Other(error)) if error.is_cancelled() => return Err(error),
+                    Err(NotBegun::Other(error)) => Some(in_words(&error)),
                 }
             }
         };
@@ -146,7 +147,7 @@ impl Bringing<'_> {
         guest: &Guest,
         serves: Option<String>,
         cancel: &Cancel,
-    ) -> Result<(Agent, Road), VmError> {
+    ) -> Result<(Agent, Road), NotBegun> {
         let shows = self.unseen.is_none();
         let road = self.settings.road(&self.found.mount_type, shows);
         let there = match serves {
@@ -212,8 +213,8 @@ pub(super) fn by_shortcut(
     });
     let agent = match answered {
         Ok(pipes) => begun(settings, limactl, pipes, road, tree.as_mut(), cancel),
-        Err(LineError::Cancelled) => Err(VmError::Interrupted),
-        Err(_) => Err(VmError::not_ready()),
+        Err(LineError::Cancelled) => Err(VmError::Interrupted.into()),
+        Err(_) => Err(VmError::not_ready().into()),
     };
     match agent {
         Ok(agent) => Ok(Some(Up {
@@ -223,8 +224,9 @@ pub(super) fn by_shortcut(
             tree,
             no_agent: None,
         })),
-        Err(error) if error.is_cancelled() => Err(error),
-        Err(_) => {
+        Err(NotBegun::Occupied(error)) => Err(error),
+        Err(NotBegun::Other(error)) if error.is_cancelled() => Err(error),
+        Err(NotBegun::Other(_)) => {
             Shortcut::forget(&settings.leases, &limactl.instance, &program.digest);
             Ok(None)
         }
@@ -239,11 +241,11 @@ fn begun(
     road: Road,
     tree: Option<&mut Tree>,
     cancel: &Cancel,
-) -> Result<Agent, VmError> {
+) -> Result<Agent, NotBegun> {
     let mut proof = None;
     let agent = Agent::begin(limactl, pipes, settings, road, cancel, |at| {
         if road == Road::Mount {
-            proof = Some(Proof::begin(settings, at).map_err(|why| no_mount(settings, limactl, &why))?);
+            proof = Some(Proof::begin(settings, at, cancel).map_err(|why| no_mount(settings, limactl, &why))?);
         }
         tree.map_or(Ok(()), |tree| tree.ask(at, cancel))
     })?;

@@ -12,6 +12,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 
 use crate::guest_fs::{GuestFsError, GuestFsOps, below_mount};
 use crate::process::Cancel;
+use crate::session::VmError;
 use crate::session::guest_tree::{GuestStat, GuestTree, path_of};
 use crate::sys::fs::{Kind, Time};
 
@@ -41,11 +42,17 @@ const NO_FOLDER: &str = "if [ -d \"$p\" ] && ! [ -L \"$p\" ]; then exit 83; fi;"
 pub(super) struct GuestFiles {
     guest: Arc<Guest>,
     mount: String,
+    cancel: Cancel,
 }
 
 impl GuestFiles {
-    pub(super) fn new(guest: Arc<Guest>, mount: String) -> Self {
-        Self { guest, mount }
+    /// Those below a mount; each request is given up when the caller wishes to stop.
+    pub(super) fn new(guest: Arc<Guest>, mount: String, cancel: &Cancel) -> Self {
+        Self {
+            guest,
+            mount,
+            cancel: cancel.clone(),
+        }
     }
 
     fn is_mount(&self, path: &Path) -> bool {
@@ -89,10 +96,13 @@ impl GuestFiles {
         };
         let answer = self
             .guest
-            .run(&script, input, output, TRANSFER, &Cancel::new())
-            .map_err(|error| GuestFsError::Vm {
-                message: error.to_string(),
-                source: None,
+            .run(&script, input, output, TRANSFER, &self.cancel)
+            .map_err(|error| match error {
+                VmError::Interrupted => GuestFsError::interrupted(),
+                error => GuestFsError::Vm {
+                    message: error.to_string(),
+                    source: None,
+                },
             })?;
         match answer.code.unwrap_or(-1) {
             0 => Ok(()),

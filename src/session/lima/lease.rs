@@ -50,8 +50,11 @@ impl Lease {
         crate::sys::fs::make_private_dirs(&folder)?;
         let owner = Owner::this_process();
         // A process may have several sessions.
-        let file = folder.join(format!("run-{}-{}", std::process::id(), super::line::random()));
-        std::fs::write(&file, owner.to_string())?;
+        let name = format!("{}-{}", std::process::id(), super::line::random());
+        let (file, unfinished) = (folder.join(format!("run-{name}")), folder.join(format!("new-{name}")));
+        // Under its name it is whole: one that says nothing would count as that of a dead run.
+        std::fs::write(&unfinished, owner.to_string())?;
+        std::fs::rename(unfinished, &file)?;
         Ok(Self { file, folder })
     }
 

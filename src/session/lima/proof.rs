@@ -29,10 +29,10 @@ pub(super) struct Proof {
 
 impl Proof {
     /// Tells the agent.
-    pub(super) fn begin(settings: &LimaSettings, at: &At) -> Result<Self, String> {
+    pub(super) fn begin(settings: &LimaSettings, at: &At, cancel: &Cancel) -> Result<Self, String> {
         let (name, word) = (format!(".proof-{}", random()), random());
         let mount = settings.mount(Road::Mount);
-        let files = RemoteFiles::new(Arc::clone(at.link), at.session_id.to_owned(), mount.clone());
+        let files = RemoteFiles::new(Arc::clone(at.link), at.session_id.to_owned(), mount.clone(), cancel);
         let there = format!("{mount}/{name}");
         let answers = files.begin_write(&there, word.as_bytes());
         Ok(Self {

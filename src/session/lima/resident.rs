@@ -8,25 +8,36 @@ use crate::plan::SidecarAddress;
 use crate::process::{Cancel, Message, Peer, PeerPipes, Running, ToolCommand, ToolEnd, ToolExit};
 use crate::session::VmError;
 use crate::session::sidecar::{
-    AskedSession, At, Begun, Broken, CallError, Connection, Link, Pace, Place, RemoteFiles, exec, failed, of_reply,
+    AskedSession, At, Begun, Broken, CallError, Connection, Link, Pace, Place, RemoteFiles, exec, failed, sync,
 };
-use crate::sidecar::{Capability, Direction, Reply, Request, SyncRequest, TransferFolder};
-use crate::workspace::SyncError;
+use crate::sidecar::{Capability, Direction, ErrorCode, TransferFolder};
 
 use super::carry::Road;
 use super::hints;
 use super::limactl::Limactl;
 use super::settings::LimaSettings;
 
-/// How long the guest may take to write out what it holds back.
-const FLUSH: Duration = Duration::from_secs(300);
 /// A guest that is emulated, on a machine that does other things, is slow.
 const PACE: Pace = Pace {
     prompt: Duration::from_secs(60),
     silence: Duration::from_secs(60),
 };
 
-/// A `devshell-vm` in the guest, spoken with over one `limactl shell`.
+/// Why there is no session of the agent's.
+pub(super) enum NotBegun {
+    /// Another session has the tree: no other way to the guest would change that.
+    Occupied(VmError),
+    /// Anything else.
+    Other(VmError),
+}
+
+impl From<VmError> for NotBegun {
+    fn from(error: VmError) -> Self {
+        Self::Other(error)
+    }
+}
+
+/// A `devshell-vm` in the guest, spoken with over one connection.
 pub(super) struct Agent {
     link: Arc<Link>,
     connection: Mutex<Connection>,
@@ -46,7 +57,7 @@ impl Agent {
         road: Road,
         cancel: &Cancel,
         ahead: impl FnOnce(&At) -> Result<(), VmError>,
-    ) -> Result<Self, VmError> {
+    ) -> Result<Self, NotBegun> {
         let program = limactl.program.to_string_lossy().into_owned();
         let words = [&program, "shell", &limactl.instance, "devshell-vm"];
         let name = SidecarAddress::Stdio(words.map(str::to_owned).to_vec());
@@ -78,13 +89,22 @@ impl Agent {
         ];
         let version = env!("CARGO_PKG_VERSION");
         if connection.answer.server_version != version || needed.iter().any(|needed| !connection.link.has(*needed)) {
-            return Err(VmError::Lima(format!(
+            return Err(NotBegun::Other(VmError::Lima(format!(
                 "the agent in the Lima instance `{}` is {} {}, and this is devshell {version}",
                 limactl.instance, connection.answer.server, connection.answer.server_version
-            )));
+            ))));
         }
         let begun = asked.begun(&connection.link, &PACE, cancel);
-        let begun = begun.map_err(|error| connection.with_last_words(not_begun(error)))?;
+        let begun = begun.map_err(|error| match error {
+            CallError::Refused(refused) if refused.code == ErrorCode::SessionExists => {
+                NotBegun::Occupied(VmError::Lost {
+                    message: format!("the Lima instance `{}`: {}", limactl.instance, refused.message),
+                    source: None,
+                })
+            }
+            error => NotBegun::Other(connection.with_last_words(not_begun(error))),
+        });
+        let begun = begun.inspect_err(|_| connection.link.hang_up())?;
         Ok(Self {
             link: Arc::clone(&connection.link),
             connection: Mutex::new(connection),
@@ -116,8 +136,13 @@ impl Agent {
     }
 
     /// The guest's files below the session's mount.
-    pub(super) fn files(&self) -> RemoteFiles {
-        RemoteFiles::new(Arc::clone(&self.link), self.begun.id.clone(), self.mount.clone())
+    pub(super) fn files(&self, cancel: &Cancel) -> RemoteFiles {
+        RemoteFiles::new(
+            Arc::clone(&self.link),
+            self.begun.id.clone(),
+            self.mount.clone(),
+            cancel,
+        )
     }
 
     /// Starts a tool in a folder of the guest.
@@ -146,27 +171,8 @@ impl Agent {
 
     /// Has the guest write out what it holds back, so that this side sees it.
     pub(super) fn flush(&self, cancel: &Cancel) -> Result<(), VmError> {
-        let request = SyncRequest {
-            session_id: self.begun.id.clone(),
-            direction: Direction::PullFromGuest,
-            vfs_cwd_leaf: String::new(),
-            manifest: None,
-        };
-        let link = &self.link;
-        let error = match link.call(Request::SyncRequest(request), Some(FLUSH), &|| !cancel.is_raised()) {
-            Ok(Reply::SyncOk(_)) => return Ok(()),
-            Ok(other) => CallError::Unexpected(of_reply(&other)),
-            Err(error) => error,
-        };
-        Err(match error {
-            CallError::Broken(broken) => self.lost(&broken),
-            CallError::Refused(refused) => VmError::Sync(SyncError::Io {
-                action: "have the guest write out",
-                path: self.mount.clone().into(),
-                source: std::io::Error::other(refused.message),
-            }),
-            error => failed(&self.name, "sync_request", error),
-        })
+        let flushed = sync(&self.at(), Direction::PullFromGuest, cancel);
+        flushed.map_err(|error| self.link.broken().map_or(error, |broken| self.lost(&broken)))
     }
 
     /// Why it cannot be reached any more, once that was noticed.

@@ -6,11 +6,10 @@ use std::time::{Duration, Instant};
 use crate::guest_fs::{GuestFsOps, logical_path_to_guest};
 use crate::plan::{VmConfig, WorkspaceMode};
 use crate::process::{Cancel, Message, Running, ToolCommand};
-use crate::session::guest_tree::{Outputs, put_inputs};
-use crate::session::{Context, Readiness, Session, VmError};
-use crate::sys::fs::make_private_dirs;
+use crate::session::guest_tree::{Outputs, guest_error, put_inputs};
+use crate::session::staging::make_shared;
+use crate::session::{Collected, Context, Readiness, Session, VmError};
 use crate::vfs::{Vfs, VfsPath};
-use crate::workspace::{Baseline, SyncError};
 
 use super::agent::AgentChoice;
 use super::carry::{Road, may_be_late};
@@ -94,7 +93,7 @@ impl GammaSession {
             return None;
         }
         let mount = self.mount();
-        self.files = self.files();
+        self.files = self.files(&Cancel::new());
         let files: &mut dyn GuestFsOps = self.files.as_deref_mut()?;
         Some((files, mount))
     }
@@ -141,8 +140,8 @@ impl GammaSession {
         self.way.as_ref().ok_or_else(VmError::not_ready)
     }
 
-    fn files(&self) -> Option<Box<dyn Files>> {
-        Some(self.way.as_ref()?.files(&self.mount()))
+    fn files(&self, cancel: &Cancel) -> Option<Box<dyn Files>> {
+        Some(self.way.as_ref()?.files(&self.mount(), cancel))
     }
 
     /// Where Vfs paths begin in the guest, for its tools.
@@ -154,7 +153,7 @@ impl GammaSession {
         let folder = self.guest_path(&vfs.workspace())?;
         let (guest, here) = (&self.settings.lima.guest, &self.settings.folder);
         self.outputs = Some(Box::new(Outputs::note(&guest.outputs, here, vfs, cx)?));
-        let mut files = self.files().ok_or_else(VmError::not_ready)?;
+        let mut files = self.files(cx.cancel).ok_or_else(VmError::not_ready)?;
         put_inputs(&guest.inputs, here, &mut *files, folder.as_ref(), vfs, cx)
     }
 
@@ -186,16 +185,6 @@ pub(super) fn in_guest(mount: &str, path: &VfsPath) -> Result<String, VmError> {
     logical_path_to_guest(mount, path.as_os_str()).map_err(|error| VmError::Config(error.to_string()))
 }
 
-fn made(path: std::path::PathBuf) -> Result<(), VmError> {
-    make_private_dirs(&path).map_err(|source| {
-        VmError::Sync(SyncError::Io {
-            action: "make",
-            path,
-            source,
-        })
-    })
-}
-
 impl Session for GammaSession {
     fn ensure_ready(&mut self, vfs: &Vfs, _: &VfsPath, cx: &mut Context) -> Result<Readiness, VmError> {
         self.settings.key_to(vfs);
@@ -215,7 +204,7 @@ impl Session for GammaSession {
             cancel: &cancel,
             lock: cx.lock,
         };
-        made(self.settings.tree())?;
+        make_shared(&self.settings.tree())?;
         self.lease = Some(
             Lease::take(&self.settings.leases, &self.limactl.instance)
                 .map_err(|error| VmError::Lima(format!("`{}`: {error}", self.settings.leases.display())))?,
@@ -275,6 +264,7 @@ impl Session for GammaSession {
         _: &mut Vfs,
         command: &ToolCommand,
         messages: SyncSender<Message>,
+        _: &Cancel,
     ) -> Result<Box<dyn Running>, VmError> {
         if command.terminal.is_some_and(|terminal| terminal.interactive) {
             if let Some(why) = self.way()?.broken() {
@@ -290,14 +280,16 @@ impl Session for GammaSession {
         self.way()?.start(&self.mark, &folder, command, messages)
     }
 
-    fn exists(&self, path: &VfsPath) -> bool {
-        let here = self.tree.as_ref().and_then(|tree| tree.exists(path));
-        here.unwrap_or_else(|| {
-            let (Some(mut files), Ok(path)) = (self.files(), self.guest_path(path)) else {
-                return false;
-            };
-            files.stat(path.as_ref()).is_ok_and(|found| found.is_some())
-        })
+    fn exists(&self, path: &VfsPath, cancel: &Cancel) -> Result<bool, VmError> {
+        if let Some(here) = self.tree.as_ref().and_then(|tree| tree.exists(path)) {
+            return Ok(here);
+        }
+        let path = self.guest_path(path)?;
+        let mut files = self.files(cancel).ok_or_else(VmError::not_ready)?;
+        let found = files.stat(path.as_ref());
+        found
+            .map(|found| found.is_some())
+            .map_err(|error| guest_error("look at", path.as_ref(), error))
     }
 
     fn explain(&self, stderr: &[u8]) -> Option<String> {
@@ -328,18 +320,21 @@ impl Session for GammaSession {
         }
     }
 
-    fn collect(&mut self, vfs: &mut Vfs, cx: &mut Context) -> Result<Baseline, VmError> {
+    fn collect(&mut self, vfs: &mut Vfs, cx: &mut Context) -> Result<Collected, VmError> {
         if self.settings.mode == WorkspaceMode::Guest {
             let folder = self.guest_path(&vfs.workspace())?;
-            let (Some(mut files), Some(outputs)) = (self.files(), self.outputs.as_mut()) else {
+            let (Some(mut files), Some(outputs)) = (self.files(cx.cancel), self.outputs.as_mut()) else {
                 return Err(VmError::not_ready());
             };
-            return outputs.collect(&mut *files, folder.as_ref(), vfs, cx);
+            return outputs
+                .collect(&mut *files, folder.as_ref(), vfs, cx)
+                .map(Collected::from);
         }
-        match &mut self.tree {
-            Some(tree) => tree.collect(self.way.as_ref(), vfs, cx),
-            None => Err(VmError::not_ready()),
-        }
+        let missing = self.loss();
+        let way = self.way.as_ref().filter(|_| missing.is_none());
+        let tree = self.tree.as_mut().ok_or_else(VmError::not_ready)?;
+        let baseline = tree.collect(way, vfs, cx)?;
+        Ok(Collected { baseline, missing })
     }
 
     fn release(&mut self, cx: &mut Context) -> Result<(), VmError> {
@@ -354,6 +349,10 @@ impl Session for GammaSession {
             return Ok(());
         }
         self.started = false;
+        // Whoever uses it too may have the turn for as long as it makes it ready.
+        if lease.as_ref().is_none_or(Lease::is_shared) {
+            return Ok(());
+        }
         let cancel = cx.cancel.second();
         let turn = turn(&self.settings.leases, &self.limactl.instance, &cancel);
         if !matches!(turn, Ok(Some(_))) || lease.as_ref().is_none_or(Lease::is_shared) {

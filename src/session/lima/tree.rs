@@ -114,10 +114,10 @@ impl Tree {
         self.carry_there(way, start, cx)
     }
 
-    /// Brings the result into the Vfs; gives what the commit compares with.
+    /// Brings the result into the Vfs; gives what the commit compares with. Without a way to the guest it is what there
+    /// is on this side: a folder that both share is there all the same.
     pub(super) fn collect(&mut self, way: Option<&Way>, vfs: &mut Vfs, cx: &mut Context) -> Result<Baseline, VmError> {
-        // Where the guest was lost a folder that both share is there all the same, and what it holds is worth keeping.
-        if let Some(way) = way.filter(|way| way.broken().is_none()) {
+        if let Some(way) = way {
             self.bring_back(way, cx)?;
         }
         self.staged.collect(vfs, cx)

@@ -53,10 +53,10 @@ impl Way {
     }
 
     /// The guest's files below a mount, which is the session's.
-    pub(super) fn files(&self, mount: &str) -> Box<dyn Files> {
+    pub(super) fn files(&self, mount: &str, cancel: &Cancel) -> Box<dyn Files> {
         match self {
-            Self::Shell(guest) => Box::new(GuestFiles::new(Arc::clone(guest), mount.to_owned())),
-            Self::Agent(agent) => Box::new(agent.files()),
+            Self::Shell(guest) => Box::new(GuestFiles::new(Arc::clone(guest), mount.to_owned(), cancel)),
+            Self::Agent(agent) => Box::new(agent.files(cancel)),
         }
     }
 

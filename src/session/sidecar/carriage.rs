@@ -8,8 +8,7 @@ use crate::mirror::Mirror;
 use crate::session::staged_tree::StagedTree;
 use crate::session::words::{synced, syncing, warn_of_specials};
 use crate::session::{Context, VmError};
-use crate::sys::fs::open_dir;
-use crate::workspace::{Rules, SyncError};
+use crate::workspace::{Rules, StagingDir};
 
 use super::mirror::{At, RemoteMirror};
 
@@ -21,12 +20,7 @@ impl RemoteMirror {
         folder: &Path,
         rules: Rules,
     ) -> Result<Self, VmError> {
-        let path = staged.folder();
-        let root = open_dir(&path).map_err(|source| SyncError::Io {
-            action: "open",
-            path: path.clone(),
-            source,
-        })?;
+        let StagingDir { path, root } = staged.dir()?;
         let mirror = Mirror {
             root,
             path,

@@ -88,7 +88,12 @@ impl Connection {
             let asked = ahead(&link)?;
             Ok((agree(&link, &offer, address, pace, cancel)?, asked))
         });
-        let (answer, asked) = greeted.map_err(|error| with_last_words(error, &mut peer))?;
+        let (answer, asked) = greeted.map_err(|error| {
+            let error = with_last_words(error, &mut peer);
+            // Whoever was to ask ahead may hold the link still, and the program waits for the end of its stdin.
+            link.hang_up();
+            error
+        })?;
         let agreed = Self {
             link,
             answer,

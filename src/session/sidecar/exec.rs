@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd as _, BorrowedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
+
+use rustix::event::{PollFd, PollFlags, poll};
 
 use crate::event::{Stream, Survivor};
 use crate::process::{Message, Running, Stdin, ToolCommand, ToolEnd, ToolExit};
@@ -72,6 +74,7 @@ pub(in crate::session) fn start_telling(
     let sink = Box::new(Sink {
         messages,
         shared: Arc::clone(&shared),
+        outcomes: link.has(Capability::ExecStream),
         tell,
     });
     let Some((argv, env)) = as_text(command) else {
@@ -128,6 +131,8 @@ fn feed(link: &Link, id: u64, shared: &Shared) {
             match rustix::io::read(std::io::stdin().as_fd(), &mut *buffer) {
                 Ok(length) => break length,
                 Err(rustix::io::Errno::INTR) => {}
+                // Whoever shares it with this process has it so.
+                Err(rustix::io::Errno::AGAIN) => wait_readable(std::io::stdin().as_fd()),
                 Err(_) => break 0,
             }
         };
@@ -151,6 +156,10 @@ fn feed(link: &Link, id: u64, shared: &Shared) {
             return;
         }
     }
+}
+
+fn wait_readable(stream: BorrowedFd) {
+    let _ = poll(&mut [PollFd::new(&stream, PollFlags::IN)], None);
 }
 
 impl RemoteTool {
@@ -198,6 +207,8 @@ impl Drop for RemoteTool {
 struct Sink {
     messages: SyncSender<Message>,
     shared: Arc<Shared>,
+    /// Whether the other side tells a program that cannot be executed from what it cannot do itself.
+    outcomes: bool,
     tell: Tell,
 }
 
@@ -237,7 +248,7 @@ impl ExecSink for Sink {
                 self.tails(&result);
                 of_result(result, stopped)
             }
-            Err(error) => of_error(error, stopped).into(),
+            Err(error) => of_error(error, stopped, self.outcomes).into(),
         };
         self.finish(end);
     }
@@ -286,7 +297,9 @@ fn of_code(code: i64, signal: Option<i64>) -> ToolExit {
     }
 }
 
-fn of_error(error: CallError, stopped: bool) -> ToolExit {
+/// What a refusal means. `outcomes`: a program that cannot be executed has an outcome of its own, so that what is refused
+/// is no matter of the program's.
+fn of_error(error: CallError, stopped: bool, outcomes: bool) -> ToolExit {
     let refused = match error {
         CallError::Refused(refused) => refused,
         CallError::Broken(Broken::Lost(_)) if stopped => return ToolExit::Signal(libc::SIGKILL),
@@ -298,6 +311,9 @@ fn of_error(error: CallError, stopped: bool) -> ToolExit {
     };
     let ErrorReply { code, message } = refused;
     match code {
+        ErrorCode::ExecSpawn if outcomes => {
+            ToolExit::Lost(format!("the sidecar cannot start any program now: {message}"))
+        }
         ErrorCode::ExecSpawn if ["not found", "o such file"].iter().any(|part| message.contains(part)) => {
             ToolExit::NotFound(message)
         }
@@ -340,10 +356,18 @@ mod tests {
     fn refusals_are_ends_of_their_own_kind() {
         let refused = |code, message: &str| {
             let message = message.to_owned();
-            of_error(CallError::Refused(ErrorReply { code, message }), false)
+            of_error(CallError::Refused(ErrorReply { code, message }), false, false)
         };
         let missing = refused(ErrorCode::ExecSpawn, "No such file or directory (os error 2)");
         assert!(matches!(missing, ToolExit::NotFound(_)));
+        let cannot = CallError::Refused(ErrorReply {
+            code: ErrorCode::ExecSpawn,
+            message: "cannot mount: No such file or directory".to_owned(),
+        });
+        assert!(
+            matches!(of_error(cannot, false, true), ToolExit::Lost(_)),
+            "it would say so of a program"
+        );
         let denied = refused(ErrorCode::ExecSpawn, "Permission denied");
         assert!(matches!(denied, ToolExit::NotExecutable(_)));
         assert!(matches!(

@@ -5,6 +5,7 @@ use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
 use crate::guest_fs::{GuestFsError, GuestFsOps};
+use crate::process::Cancel;
 use crate::sidecar::{
     Capability, FsData, FsErrorCode, FsOperation, GuestFs, GuestFsOk, MAX_FRAME, Reply, Request, from_base64, to_base64,
 };
@@ -20,14 +21,17 @@ pub(in crate::session) struct RemoteFiles {
     link: Arc<Link>,
     session_id: String,
     mount: String,
+    cancel: Cancel,
 }
 
 impl RemoteFiles {
-    pub(in crate::session) fn new(link: Arc<Link>, session_id: String, mount: String) -> Self {
+    /// Those of a session; each request is given up when the caller wishes to stop.
+    pub(in crate::session) fn new(link: Arc<Link>, session_id: String, mount: String, cancel: &Cancel) -> Self {
         Self {
             link,
             session_id,
             mount,
+            cancel: cancel.clone(),
         }
     }
 
@@ -41,7 +45,9 @@ impl RemoteFiles {
 
     /// One request with its answer.
     pub(in crate::session) fn ask(&self, path: &str, request: GuestFs) -> Result<GuestFsOk, GuestFsError> {
-        let reply = self.link.call(Request::GuestFs(request), Some(PATIENCE), &|| true);
+        let reply = self
+            .link
+            .call(Request::GuestFs(request), Some(PATIENCE), &|| !self.cancel.is_raised());
         answered(path, reply)
     }
 
@@ -60,7 +66,7 @@ impl RemoteFiles {
         let mut failed = None;
         loop {
             let until = Instant::now().checked_add(PATIENCE);
-            match self.link.next(&answers, until, &|| true) {
+            match self.link.next(&answers, until, &|| !self.cancel.is_raised()) {
                 // What comes is taken to its end, so that the connection stays of use.
                 Ok(Answer::Data(bytes)) if failed.is_none() => failed = each(&bytes).err(),
                 Ok(Answer::Data(_)) => {}
@@ -89,7 +95,7 @@ impl RemoteFiles {
 
     /// Waits for the end of a write.
     pub(in crate::session) fn written(&self, path: &str, answers: &Receiver<Answer>) -> Result<(), GuestFsError> {
-        let reply = self.link.answer(answers, Some(PATIENCE), &|| true);
+        let reply = self.link.answer(answers, Some(PATIENCE), &|| !self.cancel.is_raised());
         answered(path, reply).map(|_| ())
     }
 
@@ -124,6 +130,9 @@ impl RemoteFiles {
         let mut buffer = vec![0; MAX_FRAME];
         let mut failed = None;
         loop {
+            if self.cancel.is_raised() {
+                return Err(GuestFsError::interrupted());
+            }
             let length = next(&mut buffer).unwrap_or_else(|error| {
                 failed = Some(error);
                 0
@@ -224,7 +233,7 @@ fn unreachable(error: &CallError) -> GuestFsError {
         }
         CallError::Refused(refused) => format!("{}: {}", refused.code, refused.message),
         CallError::Late => "it does not answer".to_owned(),
-        CallError::Cancelled => "interrupted".to_owned(),
+        CallError::Cancelled => return GuestFsError::interrupted(),
     };
     GuestFsError::Vm { message, source: None }
 }

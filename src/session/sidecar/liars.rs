@@ -200,7 +200,7 @@ fn converse(stream: UnixStream) -> Option<usize> {
         heard.iter().filter(ended).count()
     });
     drop(tool);
-    let mut files = RemoteFiles::new(Arc::clone(link), begun.id, "/workspace".to_owned());
+    let mut files = RemoteFiles::new(Arc::clone(link), begun.id, "/workspace".to_owned(), &Cancel::new());
     let _ = files.list_dir("/workspace");
     let _ = files.read_file("/workspace/a");
     let _ = files.write_file("/workspace/b", &[7; 100_000]);

@@ -9,12 +9,13 @@ use crate::mirror::{Manifest, Mirror, MirrorError, Stream, Taken, Wire};
 use crate::plan::SidecarAddress;
 use crate::process::Cancel;
 use crate::session::VmError;
-use crate::sidecar::{Direction, ErrorCode, FsData, Reply, Request, Transfer, TransferOk};
+use crate::sidecar::{Direction, FsData, Reply, Request, Transfer, TransferOk};
 use crate::workspace::{ProgressFn, SyncError};
 
 use super::greeting::failed;
 use super::link::{Answer, Broken, CallError, Link};
 use super::said::of_reply;
+use super::shared::of_call;
 
 /// How often a tree is looked at anew that does not stand still.
 const TRIES: usize = 3;
@@ -286,21 +287,7 @@ impl Wire for Call<'_> {
 fn of_failed(at: &At, error: Failed) -> VmError {
     match error {
         Failed::Here(error) => of_here(at, error),
-        Failed::There(CallError::Broken(Broken::Lost(why))) => VmError::Lost {
-            message: format!("the sidecar was lost while the tree was carried: {why}"),
-            source: None,
-        },
-        Failed::There(CallError::Refused(refused)) => match refused.code {
-            ErrorCode::StagingIo => VmError::Sync(SyncError::Afar {
-                message: refused.message,
-            }),
-            ErrorCode::ShuttingDown => VmError::Lost {
-                message: format!("the sidecar has ended while the tree was carried: {}", refused.message),
-                source: None,
-            },
-            _ => failed(at.address, "transfer", CallError::Refused(refused)),
-        },
-        Failed::There(error) => failed(at.address, "transfer", error),
+        Failed::There(error) => of_call(at, "transfer", error),
     }
 }
 

@@ -11,6 +11,7 @@ mod link;
 mod listener;
 mod mirror;
 mod said;
+mod shared;
 mod transport;
 mod tree;
 
@@ -20,5 +21,5 @@ pub(super) use greeting::{AskedSession, Begun, Pace, Place, begin, failed};
 pub use greeting::{Greeting, greet};
 pub(super) use link::{Answer, Broken, CallError, Link};
 pub(super) use mirror::{At, RemoteMirror};
-pub(super) use said::of_reply;
+pub(super) use shared::sync;
 pub(super) use transport::in_words;

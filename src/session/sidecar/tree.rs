@@ -87,7 +87,14 @@ impl GuestTree for RemoteFiles {
             }
             let page = self.ask(&shown(path), request)?;
             let entries = page.entries.unwrap_or_default();
-            let more = page.more.unwrap_or(false) && !entries.is_empty();
+            let more = page.more.unwrap_or(false);
+            if more && entries.is_empty() {
+                let what = format!(
+                    "of `{}` there are more entries, and none of them is told",
+                    path.display()
+                );
+                return Err(GuestFsError::Internal(what));
+            }
             for entry in entries {
                 let name = entry
                     .name_bytes()

@@ -9,7 +9,7 @@ use std::path::Path;
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::io::Errno;
 
-use super::{before_change, remove_tree, set_mode_opath, stat_fd, to_mode};
+use super::{before_change, make_dir, remove_tree, set_mode_opath, stat_fd, to_mode};
 
 const DIR: OFlags = OFlags::RDONLY
     .union(OFlags::DIRECTORY)
@@ -52,6 +52,48 @@ pub(crate) fn open_beneath_forced(root: &OwnedFd, relative: &Path) -> io::Result
         }
         other => other,
     }
+}
+
+/// Opens the folder `relative` below `root`, of a tree of devshell's own in which others may write, too. What is missing
+/// is made, a folder that is closed to its owner is opened up, and what stands there and is no folder goes: a link would
+/// lead wherever they like.
+pub(crate) fn own_dirs_beneath(root: OwnedFd, relative: &Path) -> io::Result<OwnedFd> {
+    let mut current = root;
+    for name in relative {
+        current = own_child_dir(&current, name)?;
+    }
+    Ok(current)
+}
+
+fn own_child_dir(dir: &OwnedFd, name: &OsStr) -> io::Result<OwnedFd> {
+    // Who writes in it meanwhile may do so again and again.
+    for _ in 0..16 {
+        match open_child_dir(dir, name) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => match make_dir(dir, name, 0o700) {
+                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+                _ => {}
+            },
+            Err(error) if super::is_not_a_folder(&error) => remove_tree(dir, name)?,
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                make_reachable(dir, name)?.ok_or(error)?;
+            }
+            Err(error) => return Err(error),
+            Ok(child) => {
+                make_open(&child)?;
+                return Ok(child);
+            }
+        }
+    }
+    Err(io::ErrorKind::ResourceBusy.into())
+}
+
+/// Gives the owner of an open folder of devshell's own the permission to read, enter and change it.
+pub(crate) fn make_open(dir: &OwnedFd) -> io::Result<()> {
+    let mode = stat_fd(dir)?.stamp.mode();
+    if mode & 0o700 != 0o700 {
+        super::set_mode_fd(dir, mode | 0o700)?;
+    }
+    Ok(())
 }
 
 /// Opens the folder that an absolute path without links names.

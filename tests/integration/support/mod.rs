@@ -190,6 +190,11 @@ pub struct Running {
 }
 
 impl Running {
+    pub fn of(mut command: Command) -> Self {
+        let child = command.spawn().unwrap();
+        Self { child }
+    }
+
     pub fn signal(&self, signal: &str) {
         let pid = self.child.id().to_string();
         assert!(

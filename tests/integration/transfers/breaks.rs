@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::proxy::{Way, between};
 use super::{Apart, events, synced};
 
-use crate::support::{Disk, Random, number, own_mounts, say, wait_for};
+use crate::support::{Disk, Random, Running, number, own_mounts, say, wait_for};
 
 #[test]
 fn a_sidecar_that_is_gone_while_a_tool_runs_is_75_and_the_next_run_is_a_run() {
@@ -126,7 +126,9 @@ fn a_wire_that_breaks_after_any_number_of_bytes_is_75_and_the_next_run_goes_on()
         let code = ran.status.code().unwrap();
         codes.push(code);
         if code == 0 {
-            // It had said all before the wire would have broken.
+            // It had said all before the wire would have broken, and all has come.
+            let new = (0..100).filter(|index| apart.project.exists(format!("d{}/f{index}.new", index % 7)));
+            assert_eq!(new.count(), 100, "round {round}: code 0");
             apart.exec(&[], "rm d*/*.new").status.code().unwrap();
             continue;
         }
@@ -147,6 +149,56 @@ fn a_wire_that_breaks_after_any_number_of_bytes_is_75_and_the_next_run_goes_on()
         100
     );
     say(&format!("transfer cuts: {rounds}, codes {codes:?}, wrong 0"));
+}
+
+#[test]
+fn a_sidecar_that_ends_with_its_last_tool_is_75_and_nothing_is_committed() {
+    for options in ["", "[workspace]\nwrite_back = \"always\"\n"] {
+        let mut apart = Apart::served(options);
+        apart.project.write("old", "old");
+        apart.exec(&[], "true").code(0);
+        let before = apart.project.tree();
+        // With `always` a tool that fails would be committed, too.
+        let script =
+            "echo new > made; rm old; touch up; until [ -e go ]; do sleep 0.02; done; rm up go; test -z \"$1\"";
+        let running = Running::of(apart.project.command(["exec", "--", "sh", "-c", script, "sh", options]));
+        wait_for(|| apart.far().join("up").exists(), "the tool");
+        apart.signal_server("TERM");
+        std::fs::write(apart.far().join("go"), "").unwrap();
+        let ran = running.end();
+        ran.code(75).says("class=lost");
+        assert_eq!(apart.project.tree(), before, "{}", ran.stderr);
+        // And the next run finds everything in order.
+        apart.kill_server();
+        apart.serve();
+        apart.exec(&[], "cat old; test ! -e made").code(0);
+    }
+}
+
+#[test]
+fn an_interrupt_while_an_output_comes_out_of_the_guest_is_heeded() {
+    let mut apart = Apart::new("[workspace]\noutputs = [\"out\"]\n");
+    let config = apart.project.read("devshell.toml");
+    let root = apart.project.beside("root");
+    std::fs::create_dir(root.join("ws")).unwrap();
+    let staging = format!("[vm.beta]\nsession_staging = {:?}\n", root.join("ws"));
+    let config = config.replacen("[vm]\n", "[vm]\nworkspace_mode = \"guest\"\n", 1);
+    let config = config.replacen("[vm.beta]\n", &staging, 1);
+    apart.project.write("devshell.toml", config);
+    // 900 kB, 16 KiB at a time: 16 s.
+    behind(&mut apart, vec![Way::Slow(Duration::from_millis(300)); 4]);
+    let script = "head -c 900000 /dev/zero > out; echo done >&2";
+    let mut running = Running::of(apart.project.command(["exec", "--", "sh", "-c", script]));
+    running.until_it_says("done");
+    let start = std::time::Instant::now();
+    // The first is for the run; what was there by then would be brought out, were it not for another.
+    while running.child.try_wait().unwrap().is_none() {
+        running.signal("INT");
+        std::thread::sleep(Duration::from_millis(500));
+    }
+    running.end().code(130);
+    assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
+    assert!(!apart.project.exists("out"));
 }
 
 #[test]
@@ -196,7 +248,7 @@ fn an_interrupt_while_the_tree_is_under_way_is_an_interrupt() {
     }
     behind(&mut apart, vec![Way::Slow(Duration::from_millis(60))]);
     let child = apart.project.command(["exec", "--", "true"]).spawn().unwrap();
-    let running = crate::support::Running { child };
+    let running = Running { child };
     let store = apart.project.beside("root/.devshell-trees");
     wait_for(
         || {

@@ -85,6 +85,12 @@ impl Apart {
         server.0.wait().unwrap();
     }
 
+    fn signal_server(&self, signal: &str) {
+        let pid = self.server.as_ref().unwrap().0.id().to_string();
+        let sent = Command::new("kill").args(["-s", signal, &pid]).status();
+        assert!(sent.unwrap().success());
+    }
+
     /// Over TCP; gives what devshell has to be told for it.
     fn serve_tcp(&mut self) -> Vec<String> {
         let (address, token) = (format!("127.0.0.1:{}", free_port()), self.project.beside("token"));

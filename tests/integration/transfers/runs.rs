@@ -282,6 +282,19 @@ fn the_library_pushes_and_pulls_around_each_tool_and_connects_anew_between_them(
 }
 
 #[test]
+fn whether_a_file_exists_is_told_also_beside_a_name_that_is_not_utf8() {
+    let apart = Apart::served(
+        "[[tool]]\nname = \"t\"\nscript = \"touch ran\"\nwhen = { exists = \"there\" }\n\
+         [[tool]]\nname = \"u\"\nscript = \"touch wrong\"\nwhen = { exists = \"not/there\" }\n",
+    );
+    apart.project.write("there", "");
+    let odd = std::ffi::OsStr::from_bytes(b"caf\xe9");
+    std::fs::write(apart.project.path("").join(odd), "").unwrap();
+    apart.project.run().code(0);
+    assert!(apart.project.exists("ran") && !apart.project.exists("wrong"));
+}
+
+#[test]
 fn a_second_build_compiles_nothing() {
     if !has("cargo") {
         return not_run("a_second_build_compiles_nothing", "there is no cargo");
