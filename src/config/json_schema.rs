@@ -261,7 +261,7 @@ fn refusals() -> Map<String, Value> {
         "path_with_dot_dot": pattern("(^|/)\\.\\.(/|$)"),
         "path_out_of_the_workspace": pattern("^(\\./+)*\\.\\.(/|$)"),
         "pattern_out_of_the_workspace": pattern("^\\s*$|(^|/)\\.\\.(/|$)"),
-        "pattern_that_matches_nothing": pattern("^!*\\s*$"),
+        "pattern_that_matches_nothing": pattern("^!*\\s*$|^!?~/|^!?/?([^/]+/)*\\.{1,2}(/|$)|//"),
         "run_with_script_or_shell": { "anyOf": [both("run", "script"), both("run", "shell")] },
     }))
 }

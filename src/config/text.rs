@@ -73,7 +73,7 @@ pub(super) fn check(rule: Rule, text: &str) -> Result<(), Refusal> {
                 "write a path relative to the workspace, without leading `/` and without `..` out of it",
             ),
         },
-        Rule::Pattern => pattern(text),
+        Rule::Pattern => pattern(text).and_then(|()| of_the_workspace(text)),
         Rule::InsidePattern => {
             if text.starts_with('!') {
                 refuse_plainly(format!("takes no `!` patterns: `{text}`"))
@@ -156,6 +156,34 @@ fn pattern(text: &str) -> Result<(), Refusal> {
             refuse_plainly(format!("has a pattern that cannot be read, `{text}`: {err}"))
         }
         Err(error) => refuse_plainly(format!("has a pattern that cannot be read, `{text}`: {error}")),
+    }
+}
+
+/// gitignore takes what is no name literally: such a pattern protects nothing, and says nothing of that.
+fn of_the_workspace(text: &str) -> Result<(), Refusal> {
+    let path = text.strip_prefix('!').unwrap_or(text);
+    let mut parts = path
+        .trim_end_matches('/')
+        .split('/')
+        .skip(usize::from(path.starts_with('/')));
+    let odd = path.ends_with("//") || parts.any(|part| matches!(part, "" | "." | ".."));
+    if !odd && !path.starts_with("~/") {
+        return Ok(());
+    }
+    let what = format!("has a pattern that matches nothing: `{text}`");
+    let not = if path.len() < text.len() { "!" } else { "" };
+    let folder = if path.ends_with('/') { "/" } else { "" };
+    match inside(path).filter(|plain| !plain.is_empty() && !path.starts_with("~/")) {
+        Some(plain) => refuse(
+            what,
+            format!(
+                "`{not}/{plain}{folder}` is the one at the top of the workspace, `{not}{plain}{folder}` one anywhere in it"
+            ),
+        ),
+        None => refuse(
+            what,
+            "patterns are names and paths in the workspace, in the syntax of .gitignore",
+        ),
     }
 }
 
@@ -384,6 +412,15 @@ mod tests {
         for text in ["", "# comment", "!", "  ", "a{b", "{a,b"] {
             assert!(check(Rule::Pattern, text).is_err(), "{text}");
         }
+        for text in [
+            "./a/", "!./a", "a//", "a//b", "../a", "a/..", "a/./b", ".", "/./a", "~/a", "//a",
+        ] {
+            assert!(check(Rule::Pattern, text).is_err(), "{text}");
+        }
+        for text in [".a", "..a", "a.", "/.a/", "a/*.b", "~", "a~/b"] {
+            assert_eq!(check(Rule::Pattern, text), Ok(()), "{text}");
+        }
+        assert_eq!(check(Rule::InsidePattern, "./a"), Ok(()));
         assert!(check(Rule::InsidePattern, "!a").is_err());
         assert!(check(Rule::InsidePattern, "../a").is_err());
     }
