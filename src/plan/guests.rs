@@ -1,7 +1,7 @@
 //! What backends with a guest need to know, from the config.
 
 use super::facts::Facts;
-use super::types::{AgentPlan, BetaPlan, Carry, GuestPlan, LimaPlan, Require, SidecarAddress};
+use super::types::{AgentPlan, Backend, BetaPlan, Carry, GuestPlan, LimaPlan, Require, SidecarAddress};
 use crate::config::{self, Config};
 
 pub(super) fn beta(config: &Config) -> BetaPlan {
@@ -42,6 +42,26 @@ pub(super) fn guest(config: &Config) -> GuestPlan {
         outputs: config.workspace.outputs.clone().unwrap_or_default(),
         require: config.sandbox.require.into(),
     }
+}
+
+/// What the config shuts off on this host and nothing shuts off elsewhere.
+pub(super) fn left_open(config: &Config, backend: &Backend) -> Option<String> {
+    let (name, is_other_host) = match backend {
+        Backend::Host(_) | Backend::Remote => return None,
+        // What is outside of the workspace in a guest is not this host.
+        Backend::Lima(_) => ("lima", false),
+        Backend::Beta(_) => ("beta", true),
+    };
+    let network = (!config.sandbox.network).then_some("sandbox.network = false");
+    let host =
+        (is_other_host && config.sandbox.host == config::HostAccess::ReadOnly).then_some("sandbox.host = \"ro\"");
+    let keys: Vec<&str> = [network, host].into_iter().flatten().collect();
+    (!keys.is_empty()).then(|| {
+        format!(
+            "{} on the host backend only: with `{name}` tools reach what the place that they run in lets them reach",
+            keys.join(" and ") + if keys.len() == 1 { " holds" } else { " hold" }
+        )
+    })
 }
 
 impl SidecarAddress {

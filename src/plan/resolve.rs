@@ -104,6 +104,8 @@ fn plan(loaded: &Loaded, facts: &Facts, tools: Vec<ToolPlan>) -> Result<Plan, Pl
     {
         (host.passed, host.temporary) = outside::named(&tools, facts);
     }
+    let warnings = loaded.warnings.iter().cloned();
+    let warnings = warnings.chain(guests::left_open(config, &backend)).collect();
     Ok(Plan {
         config_file: loaded.file.clone(),
         workspace: facts.workspace.clone(),
@@ -128,7 +130,7 @@ fn plan(loaded: &Loaded, facts: &Facts, tools: Vec<ToolPlan>) -> Result<Plan, Pl
             config::ExitCode::Class => ExitCodePolicy::Class,
         },
         tools,
-        warnings: loaded.warnings.clone(),
+        warnings,
         secrets: secrets(loaded),
     })
 }

@@ -469,3 +469,26 @@ retries = 2
          on error  go on; it does not decide
     "#);
 }
+
+#[test]
+fn what_only_the_host_backend_shuts_off_is_told_of_with_another() {
+    let shut = |backend: &str, set: &[&str]| {
+        let text = "[vm.beta]\nsocket = \"stdio\"\ncommand = [\"x\"]\n[[tool]]\nrun = [\"a\"]\n";
+        let project = Project::new(text).set(&format!("vm.backend={backend}"));
+        let project = set.iter().fold(project, |project, set| project.set(set));
+        project.plan().warnings.join("\n")
+    };
+    let (network, host) = ("sandbox.network=false", "sandbox.host=ro");
+    assert_eq!(shut("host", &[network, host]), "");
+    assert_eq!(shut("beta", &[]), "");
+    let told = shut("beta", &[network, host]);
+    assert!(
+        told.starts_with(
+            "sandbox.network = false and sandbox.host = \"ro\" hold on the host backend only: with `beta`"
+        ),
+        "{told}"
+    );
+    assert_eq!(shut("lima", &[host]), "", "a guest is not this host");
+    let told = shut("lima", &[network]);
+    assert!(told.starts_with("sandbox.network = false holds on"), "{told}");
+}
