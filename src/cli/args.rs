@@ -290,6 +290,12 @@ pub(super) struct Results {
     /// The config whose workspace is meant
     #[arg(long, value_name = "FILE", global = true)]
     pub(super) file: Option<PathBuf>,
+    /// Lay `[profile.P]` of the config over it, where that names another workspace
+    #[arg(long, value_name = "P", global = true)]
+    pub(super) profile: Option<String>,
+    /// Set a key of the config, where it names another workspace: `--set workspace.root=DIR`
+    #[arg(long = "set", value_name = "KEY=VALUE", value_parser = key_value, global = true)]
+    pub(super) set: Vec<Override>,
     #[command(subcommand)]
     pub(super) what: Option<ResultsCommand>,
 }

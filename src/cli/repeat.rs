@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use crate::config::Override;
 use crate::runner::Commands;
 
 use super::args::{Exec, Layers, Run};
@@ -17,7 +18,7 @@ pub(super) fn commands_of_run(command: &Run) -> Commands {
     Commands {
         run,
         chooses: true,
-        results: results(file),
+        results: results(file, &command.layers),
     }
 }
 
@@ -32,30 +33,37 @@ pub(super) fn commands_of_exec(command: &Exec) -> Commands {
     Commands {
         run,
         chooses: false,
-        results: results(file),
+        results: results(file, &command.layers),
     }
 }
 
 /// For `devshell shell`: what was done in one is not done again by another.
 pub(super) fn commands_of_shell(command: &Shell) -> Commands {
     Commands {
-        results: results(command.file.as_deref().map(text)),
+        results: results(command.file.as_deref().map(text), &command.layers.layers()),
         ..Commands::default()
     }
 }
 
-fn results(file: Option<String>) -> Vec<String> {
+/// What finds the results of the workspace that the run had.
+fn results(file: Option<String>, layers: &Layers) -> Vec<String> {
     let mut results = vec![program(), "results".to_owned()];
     results.extend(file.into_iter().flat_map(|file| ["--file".to_owned(), file]));
+    results.extend(profile(layers));
+    let of_the_workspace = |set: &&Override| matches!(set.key.as_str(), "workspace" | "workspace.root");
+    results.extend(layers.set.iter().filter(of_the_workspace).flat_map(Override::typed));
     results
+}
+
+fn profile(layers: &Layers) -> impl Iterator<Item = String> {
+    let profile = layers.profile.iter();
+    profile.flat_map(|name| ["--profile".to_owned(), name.clone()])
 }
 
 /// The flags that lay something over the config.
 fn layers(layers: &Layers) -> Vec<String> {
-    let profile = layers.profile.iter();
-    let profile = profile.flat_map(|name| ["--profile".to_owned(), name.clone()]);
-    profile
-        .chain(overrides(layers).iter().flat_map(crate::config::Override::typed))
+    profile(layers)
+        .chain(overrides(layers).iter().flat_map(Override::typed))
         .collect()
 }
 
@@ -104,7 +112,12 @@ mod tests {
              --write-back never --exit-code class"
         );
         assert!(long.chooses);
-        assert_eq!(long.results.join(" "), "devshell results --file ci/devshell.toml");
+        assert_eq!(
+            long.results.join(" "),
+            "devshell results --file ci/devshell.toml --profile ci"
+        );
+        let other = commands("devshell run --set workspace.root=sub --set run.timeout=1h");
+        assert_eq!(other.results.join(" "), "devshell results --set workspace.root=sub");
         assert_eq!(commands("devshell run").run.join(" "), "devshell run");
         let exec = commands("devshell exec --file f.toml --set vm.host.strategy=copy -- cargo test --only x");
         assert_eq!(

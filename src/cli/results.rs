@@ -18,7 +18,12 @@ use super::recovery::{recover, recover_if_idle};
 
 pub(super) fn results(command: &Results) -> Result<u8, CliError> {
     // Without a config the current folder is the workspace, as for `exec`.
-    let loading = Loading::optional(command.file.as_deref(), &Layers::default())?;
+    let layers = Layers {
+        profile: command.profile.clone(),
+        set: command.set.clone(),
+        ..Layers::default()
+    };
+    let loading = Loading::optional(command.file.as_deref(), &layers)?;
     let plan = loading.plan_of_tools(&crate::plan::Selection::default())?;
     if nesting(&plan) == Nesting::Outside
         && let Some(ResultsCommand::List | ResultsCommand::Diff { .. }) | None = &command.what

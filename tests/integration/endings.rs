@@ -89,6 +89,19 @@ fn the_commands_that_are_offered_do_what_they_say() {
 }
 
 #[test]
+fn the_result_of_a_workspace_that_the_command_line_named_is_found_as_the_report_says() {
+    let tool = "[[tool]]\nname = \"t\"\nscript = \"echo x > made; exit 1\"\n";
+    let project = Project::new(&format!("{tool}[profile.s.workspace]\nroot = \"sub\"\n"));
+    project.write("sub/file", "");
+    for layer in [["--set", "workspace.root=sub"], ["--profile", "s"]] {
+        let ran = project.devshell(&[&["run"][..], &layer].concat());
+        let mut shell = project.program("sh");
+        shell.args(["-c", after(ran.code(1), "to look at it: ")]);
+        assert!(finish(shell).code(0).out().contains("made"), "{layer:?}");
+    }
+}
+
+#[test]
 fn an_exec_is_repeated_as_it_was_typed() {
     let project = Project::new("");
     let ran = project.devshell(&[
