@@ -6,6 +6,7 @@ mod guest_tree;
 mod holder;
 pub mod host;
 pub mod lima;
+mod notes;
 mod open;
 mod owner;
 pub mod sidecar;

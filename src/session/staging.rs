@@ -134,6 +134,12 @@ pub(super) fn make_shared(tree: &Path) -> Result<(), SyncError> {
     StagingDir::beneath(place, Path::new(name)).map(|_| ())
 }
 
+/// Where contents lie that come from a sidecar, until they have their place in the staged tree.
+pub(super) fn incoming(tree: &Path) -> PathBuf {
+    let key = tree.file_name().unwrap_or_default().to_string_lossy();
+    tree.with_file_name(format!(".{key}.incoming"))
+}
+
 /// Opens and locks a folder that is there: `clean` may take it away in between.
 fn locked(folder: &Path) -> io::Result<File> {
     let start = Instant::now();

@@ -10,7 +10,7 @@ use std::time::Duration;
 use devshell::{SessionHolder, Vfs, VmConfig};
 
 use crate::support::{
-    Killed, Project, Ran, Random, devshell_vm, finish, free_port, number, processes_with, say, wait_for,
+    Killed, Project, Ran, Random, Running, devshell_vm, finish, free_port, number, processes_with, say, wait_for,
 };
 
 /// A project whose tools run at a sidecar.
@@ -578,4 +578,34 @@ fn a_sidecar_that_goes_or_fails_while_it_writes_out_the_tree_is_75_or_74() {
         remote.exec(&[], "echo new > file").code(code).says(said);
         assert_eq!(remote.project.tree(), before);
     }
+}
+
+#[test]
+fn clean_removes_the_staged_copy_of_a_workspace_that_is_idle_or_gone() {
+    let remote = Remote::new("");
+    remote.project.write("file", "mine");
+    let shared = remote.project.beside("shared");
+    let staged = || std::fs::read_dir(&shared).unwrap().count();
+    let clean = |more: &[&str]| {
+        let mut command = remote.project.command([&["clean"], more].concat());
+        command.current_dir(remote.project.beside("home"));
+        finish(command)
+    };
+    let (pause, marker, go) = remote.project.pause();
+    let running = Running::of(remote.project.command(["exec", "--", "sh", "-c", &pause]));
+    wait_for(|| marker.exists(), "the tool");
+    clean(&["--all"]).code(0);
+    assert_eq!(staged(), 1, "a run uses it");
+    std::fs::write(go, "").unwrap();
+    running.end().code(0);
+    clean(&[]).code(0);
+    assert_eq!(staged(), 1, "the next run carries only what has changed since");
+    let cleaned = clean(&["--all"]);
+    assert!(cleaned.code(0).out().contains("removed 1"), "{}", cleaned.stderr);
+    assert_eq!(staged(), 0);
+    remote.exec(&[], "test $(cat file) = mine").code(0);
+    std::fs::rename(remote.project.path(""), remote.project.beside("moved")).unwrap();
+    clean(&[]).code(0).says("the staged copy of ");
+    assert_eq!(staged(), 0);
+    std::fs::rename(remote.project.beside("moved"), remote.project.path("")).unwrap();
 }

@@ -8,6 +8,7 @@ use crate::guest_fs::{GuestFsOps, logical_path_to_guest};
 use crate::plan::{Require, SidecarAddress, WorkspaceMode};
 use crate::process::{Cancel, Message, Running, ToolCommand};
 use crate::session::guest_tree::Outputs;
+use crate::session::notes::note_tree;
 use crate::session::sidecar::{Broken, RemoteFiles, RemoteMirror, exec, failed, in_words};
 use crate::session::staged_tree::StagedTree;
 use crate::session::staging::make_shared;
@@ -200,6 +201,9 @@ impl Session for BetaSession {
         let tree = self.settings.tree.clone();
         if self.settings.mode == WorkspaceMode::Sync {
             make_shared(&tree)?;
+            if let Some((_, workspace)) = vfs.base() {
+                let _ = note_tree(&self.settings.folder, &tree, workspace);
+            }
         }
         let connected = self.connect(cx)?;
         let answer = connected.begun.answer.clone();

@@ -3,17 +3,14 @@
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
-use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use walkdir::WalkDir;
 
 use super::run_folder::{self, DeadRun};
 use super::view_place::ViewPlace;
-use crate::session::staging::remove_folder;
-
-/// The file that says whose part of the cache folder something is.
-const WORKSPACE: &str = "workspace";
+use crate::session::notes::{WORKSPACE, tree_of, workspace_of};
+use crate::session::staging::{incoming, remove_folder};
 
 /// Something that is in nobody's use; locked, so that none can begin to use it.
 #[derive(Debug)]
@@ -38,7 +35,14 @@ pub enum LeftoverKind {
 
 #[derive(Debug)]
 enum Holds {
-    Copy { _lock: File },
+    Copy {
+        _lock: File,
+    },
+    /// With what belongs to the copy beside it.
+    GuestCopy {
+        _locks: Vec<File>,
+        folder: PathBuf,
+    },
     Run(DeadRun, ViewPlace),
 }
 
@@ -51,7 +55,17 @@ impl Leftover {
         match &self.holds {
             Holds::Copy { .. } => {
                 remove_folder(&self.path)?;
-                self.forget_empty();
+                forget_empty(&self.path);
+                Ok(())
+            }
+            Holds::GuestCopy { folder, .. } => {
+                for path in [&self.path, &incoming(&self.path), folder] {
+                    match remove_folder(path) {
+                        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                        _ => {}
+                    }
+                }
+                forget_empty(folder);
                 Ok(())
             }
             Holds::Run(run, place) => {
@@ -63,18 +77,16 @@ impl Leftover {
     }
 }
 
-impl Leftover {
-    /// Removes the workspace's part of the cache folder if nothing is in it any more.
-    fn forget_empty(&self) {
-        let Some(cache) = self.path.parent() else { return };
-        let _ = std::fs::remove_dir(cache.join("view"));
-        let others = |name: &OsStr| name != OsStr::new(WORKSPACE);
-        let empty = std::fs::read_dir(cache)
-            .is_ok_and(|mut all| !all.any(|entry| entry.is_ok_and(|entry| others(&entry.file_name()))));
-        if empty {
-            let _ = std::fs::remove_file(cache.join(WORKSPACE));
-            let _ = std::fs::remove_dir(cache);
-        }
+/// Removes a workspace's part of the cache folder, of which this was one, if nothing is in it any more.
+fn forget_empty(removed: &Path) {
+    let Some(cache) = removed.parent() else { return };
+    let _ = std::fs::remove_dir(cache.join("view"));
+    let others = |name: &OsStr| name != OsStr::new(WORKSPACE);
+    let empty = std::fs::read_dir(cache)
+        .is_ok_and(|mut all| !all.any(|entry| entry.is_ok_and(|entry| others(&entry.file_name()))));
+    if empty {
+        let _ = std::fs::remove_file(cache.join(WORKSPACE));
+        let _ = std::fs::remove_dir(cache);
     }
 }
 
@@ -107,6 +119,7 @@ pub fn leftovers(cache_root: &Path) -> io::Result<Vec<Leftover>> {
                 holds: Holds::Run(run, place.clone()),
             }));
         }
+        found.extend(guest_copy(folder, &key, workspace.clone()));
         // Only what is ours: other things may lie where DEVSHELL_EXPORT_BASE points.
         let Ok(lock) = File::open(folder.join("copy")) else {
             continue;
@@ -123,24 +136,34 @@ pub fn leftovers(cache_root: &Path) -> io::Result<Vec<Leftover>> {
     Ok(found)
 }
 
+/// The copy of a workspace that a guest or a sidecar was to see, where no run uses it.
+fn guest_copy(cache: &Path, key: &str, workspace: Option<PathBuf>) -> Option<Leftover> {
+    let (folder, tree) = tree_of(cache)?;
+    // Whatever the note says, only what bears this key is removed.
+    if tree.file_name() != Some(OsStr::new(key)) {
+        return None;
+    }
+    let mut locks = Vec::new();
+    for used in [folder.clone(), folder.join("inputs"), folder.join("outputs")] {
+        match File::open(used) {
+            Ok(lock) => {
+                lock.try_lock().ok()?;
+                locks.push(lock);
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(_) => return None,
+        }
+    }
+    Some(Leftover {
+        path: tree,
+        workspace,
+        kind: LeftoverKind::Copy,
+        holds: Holds::GuestCopy { _locks: locks, folder },
+    })
+}
+
 /// Whether a live run of the workspace has an overlay.
 #[must_use]
 pub fn is_view_in_use(places: &[ViewPlace]) -> bool {
     places.iter().any(|place| run_folder::is_in_use(&place.folder))
-}
-
-/// Notes whose part of the cache folder this is.
-pub(super) fn note_workspace(cache: &Path, workspace: &Path) -> io::Result<()> {
-    let file = cache.join(WORKSPACE);
-    let bytes = workspace.as_os_str().as_bytes();
-    if std::fs::read(&file).is_ok_and(|known| known == bytes) {
-        return Ok(());
-    }
-    crate::sys::fs::make_private_dirs(cache)?;
-    std::fs::write(file, bytes)
-}
-
-fn workspace_of(cache: &Path) -> Option<PathBuf> {
-    let path = std::fs::read(cache.join(WORKSPACE)).ok()?;
-    Some(PathBuf::from(OsStr::from_bytes(&path)))
 }

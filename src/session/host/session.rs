@@ -10,6 +10,7 @@ use crate::process::{
     Cancel, Isolation, Keeper, KeeperError, KeeperSpec, Message, Namespaces, PrivateFolders, Running, SpawnRequest,
     ToolCommand,
 };
+use crate::session::notes::note_workspace;
 use crate::session::{Collected, Context, Readiness, Session, VmError};
 use crate::sys::fs;
 use crate::vfs::{Vfs, VfsPath};
@@ -18,7 +19,6 @@ use super::copy::StagedCopy;
 use super::denials::{self, Shut};
 use super::hints;
 use super::in_place::InPlace;
-use super::leftovers::note_workspace;
 use super::overlay::{NoOverlay, Overlay};
 use super::places::Places;
 use super::settings::HostSettings;

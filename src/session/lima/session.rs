@@ -7,6 +7,7 @@ use crate::guest_fs::{GuestFsOps, logical_path_to_guest};
 use crate::plan::{VmConfig, WorkspaceMode};
 use crate::process::{Cancel, Message, Running, ToolCommand};
 use crate::session::guest_tree::{Outputs, guest_error, put_inputs};
+use crate::session::notes::note_tree;
 use crate::session::staging::make_shared;
 use crate::session::{Collected, Context, Readiness, Session, VmError};
 use crate::vfs::{Vfs, VfsPath};
@@ -205,6 +206,9 @@ impl Session for GammaSession {
             lock: cx.lock,
         };
         make_shared(&self.settings.tree())?;
+        if let (WorkspaceMode::Sync, Some((_, workspace))) = (self.settings.mode, vfs.base()) {
+            let _ = note_tree(&self.settings.folder, &self.settings.tree(), workspace);
+        }
         self.lease = Some(
             Lease::take(&self.settings.leases, &self.limactl.instance)
                 .map_err(|error| VmError::Lima(format!("`{}`: {error}", self.settings.leases.display())))?,

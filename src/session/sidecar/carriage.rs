@@ -6,6 +6,7 @@ use std::time::Instant;
 use crate::event::Direction;
 use crate::mirror::Mirror;
 use crate::session::staged_tree::StagedTree;
+use crate::session::staging::incoming;
 use crate::session::words::{synced, syncing, warn_of_specials};
 use crate::session::{Context, VmError};
 use crate::workspace::{Rules, StagingDir};
@@ -48,10 +49,4 @@ impl RemoteMirror {
         synced(cx, Direction::Pull, [taken.files, taken.bytes, taken.deleted], start);
         Ok(())
     }
-}
-
-/// Where contents lie that come from a sidecar, until they have their place in a staged tree.
-fn incoming(tree: &Path) -> PathBuf {
-    let key = tree.file_name().unwrap_or_default().to_string_lossy();
-    tree.with_file_name(format!(".{key}.incoming"))
 }
