@@ -111,6 +111,11 @@ fn unix(path: PathBuf) -> Check {
     }
     match within(move || UnixStream::connect(path)) {
         Ok(stream) => Check::ok(name, format!("`{shown}`: {}", answered(&Connection::Unix(stream)))),
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            let uid = crate::sys::fs::caller().0.to_string();
+            let serve = command_line(["devshell-vm", "--serve-socket", &shown, "--allow-uid", &uid]);
+            Check::problem(name, format!("`{shown}`: {error}; it is another user's")).mended_by(serve)
+        }
         Err(error) => Check::problem(name, format!("`{shown}`: {error}")).mended_by(serve),
     }
 }

@@ -34,16 +34,19 @@ pub enum PlanError {
         /// Why.
         source: io::Error,
     },
-    /// The workspace is `/`.
+    /// The workspace is `/`, or a folder of the kernel's, as that of `/dev/stdin`.
     #[error(
-        "the workspace is `/` (workspace.root: {origin}): no private view of it can be made; choose a folder below it, or `vm.host.strategy = \"in_place\"`"
+        "the workspace is `{}` (workspace.root: {origin}): no private view of it can be made; choose a project's folder, or `vm.host.strategy = \"in_place\"`",
+        path.display()
     )]
     RootWorkspace {
+        /// Which.
+        path: PathBuf,
         /// Where it was set.
         origin: String,
     },
     /// The workspace contains devshell's own places.
-    #[error("the workspace {} contains devshell's own {what} folder {}; set {remedy} to a folder outside of it, choose a smaller workspace, or a `vm.host.strategy` other than `copy`", workspace.display(), place.display())]
+    #[error("the workspace {} contains devshell's own {what} folder {}; set {remedy} to a folder outside of it, {}choose a smaller workspace{}", workspace.display(), place.display(), if *.guest { "or " } else { "" }, if *.guest { "" } else { ", or a `vm.host.strategy` other than `copy`" })]
     ContainsPlaces {
         /// The workspace.
         workspace: PathBuf,
@@ -53,6 +56,8 @@ pub enum PlanError {
         place: PathBuf,
         /// What moves it elsewhere.
         remedy: &'static str,
+        /// Whether the tools do not run on this host.
+        guest: bool,
     },
     /// Nothing says where devshell may keep its own things.
     #[error("HOME is not set, so there is no {what} folder; set HOME or {remedy}")]

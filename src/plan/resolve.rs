@@ -281,8 +281,12 @@ fn refuse_workspace(loaded: &Loaded, facts: &Facts, backend: &mut Backend, place
     {
         return Ok(());
     }
-    if facts.workspace == Path::new("/") {
+    let of_the_kernel = ["/proc", "/sys"]
+        .iter()
+        .any(|folder| facts.workspace.starts_with(folder));
+    if of_the_kernel || [Path::new("/"), Path::new("/dev")].contains(&facts.workspace.as_path()) {
         return Err(PlanError::RootWorkspace {
+            path: facts.workspace.clone(),
             origin: origin_of_root(loaded),
         });
     }
@@ -314,6 +318,7 @@ fn refuse_workspace(loaded: &Loaded, facts: &Facts, backend: &mut Backend, place
         what,
         place,
         remedy,
+        guest,
     };
     match backend {
         // An overlay hides these folders from the tools.

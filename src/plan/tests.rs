@@ -313,6 +313,11 @@ fn a_link_does_not_hide_that_the_places_are_inside() {
 fn the_root_folder_is_no_workspace() {
     let error = Project::new("").set("workspace.root=/").refusal();
     assert!(matches!(error, PlanError::RootWorkspace { .. }), "{error}");
+    for folder in ["/dev", "/proc/self", "/sys"] {
+        let of_the_kernel = Project::new("").set(&format!("workspace.root={folder}"));
+        let error = of_the_kernel.refusal();
+        assert!(error.to_string().contains("choose a project's folder"), "{error}");
+    }
     assert!(error.to_string().contains("--set workspace.root"), "{error}");
 }
 

@@ -191,6 +191,16 @@ impl BetaSession {
     /// That the staging is not shared, with the ways out.
     fn no_folder(&self, why: &str, tried: &str) -> VmError {
         let shared = self.settings().tree.parent().unwrap_or(&self.settings().tree);
+        if self.settings().mode == WorkspaceMode::Guest {
+            return VmError::Ipc {
+                message: format!(
+                    "{} has no folder `{tried}` that a session may have ({why}): make it there, or say in \
+                     vm.beta.session_staging where the folder of its own tree lies that the tools are to work in",
+                    in_words(&self.settings().address)
+                ),
+                source: None,
+            };
+        }
         VmError::Ipc {
             message: format!(
                 "{} does not see the staging folder `{}` as `{tried}` ({why}): share `{}` with it (for a container: \
