@@ -89,6 +89,9 @@ fn forbidden(test: &str, ban: impl Fn(&Arena) -> Ban) {
                 ran.stderr
             );
         }
+        let reasons: Vec<&str> = auto.stderr.lines().next().unwrap_or_default().split("; ").collect();
+        let said_before = |reason: &&str| reasons.iter().filter(|other| other.contains(*reason)).count() > 1;
+        assert!(!reasons.iter().any(said_before), "each reason once:\n{}", auto.stderr);
         // And with nothing forbidden the same machine has it.
         let free = arena.devshell("exec", &["--", "true"]);
         assert!(free.code(0).stderr.contains("overlay"), "{}", free.stderr);

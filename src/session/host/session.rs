@@ -105,6 +105,8 @@ impl HostSandboxSession {
                         VmError::Config(text) => VmError::Config(format!("{text}; and no overlay: {why}")),
                         error => error,
                     })?;
+                    // What keeps an overlay away often keeps away more.
+                    begun.less.retain(|less| *less != why);
                     begun.less.insert(0, format!("no overlay: {why}"));
                     Ok(begun)
                 }
