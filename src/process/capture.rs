@@ -18,7 +18,7 @@ const MESSAGES: usize = 4;
 pub struct CaptureLimits {
     /// After this it is stopped, with everything that it started.
     pub timeout: Duration,
-    /// Of each stream; what comes behind it is dropped.
+    /// Of each stream; what is more is dropped.
     pub bytes: usize,
 }
 
@@ -27,9 +27,9 @@ pub struct CaptureLimits {
 pub struct Captured {
     /// How it ended; a program that is not found or took too long is an end, too.
     pub exit: ToolExit,
-    /// The beginning of its stdout.
+    /// Its stdout, as much as was to be kept.
     pub stdout: Vec<u8>,
-    /// The beginning of its stderr.
+    /// Its stderr, as much as was to be kept.
     pub stderr: Vec<u8>,
     /// Whether there was more of either.
     pub cut: bool,

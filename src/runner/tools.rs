@@ -75,13 +75,14 @@ impl Runner<'_> {
             }
         }
         let when = &tool.when;
+        let own = match self.plan.backend {
+            Backend::Lima(_) => "linux",
+            Backend::Host(_) | Backend::Beta(_) | Backend::Remote => std::env::consts::OS,
+        };
         if let Some(os) = &when.os
-            && os != std::env::consts::OS
+            && os != own
         {
-            return Some(format!(
-                "when.os is `{os}`, and the backend's is `{}`",
-                std::env::consts::OS
-            ));
+            return Some(format!("when.os is `{os}`, and the backend's is `{own}`"));
         }
         if let Some(name) = &when.env {
             let set = self

@@ -87,14 +87,16 @@ impl<'a> Requests<'a> {
             Ok(Done::Later) => None,
             Ok(Done::End(end)) => Some(end),
             Err(refusal) => {
-                connection.log().warn(
-                    "refused",
-                    &[
-                        ("conn", &connection.number()),
-                        ("code", &refusal.code),
-                        ("why", &refusal.message),
-                    ],
-                );
+                let number = connection.number();
+                let fields: [(&str, &dyn std::fmt::Display); 3] =
+                    [("conn", &number), ("code", &refusal.code), ("why", &refusal.message)];
+                // Who can carry the tree asks all the same whether it need not.
+                let is_usual = connection.has(Capability::Transfer)
+                    && matches!(refusal.code, ErrorCode::Forbidden | ErrorCode::BadStaging);
+                match is_usual {
+                    true => connection.log().info("refused", &fields),
+                    false => connection.log().warn("refused", &fields),
+                }
                 if !self.is_greeted
                     && connection.transport() == Transport::Tcp
                     && refusal.code == ErrorCode::HandshakeRequired

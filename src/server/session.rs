@@ -188,7 +188,7 @@ fn mount_at(guest: &Path, staging: &Staging) -> Result<(Keeper, Vec<String>), St
     }
     if !guest.is_dir() {
         return Err(format!(
-            "there is no folder `{}` here to mount the staging folder on (mkdir makes it so)",
+            "at the sidecar there is no folder `{}` to mount the staging folder on (mkdir makes it so)",
             guest.display()
         ));
     }

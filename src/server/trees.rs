@@ -1,7 +1,6 @@
 //! `transfer` requests: the tree of a session is made equal to the client's, or gives what it holds. Each runs in a
 //! thread of its own, so that the connection goes on being read.
 
-use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,7 +10,7 @@ use std::time::Duration;
 
 use crate::mirror::{Manifest, Mirror, MirrorError, Stream, Wire};
 use crate::sidecar::{Addressed, Direction, ErrorCode, FsData, Reply, Transfer, TransferOk};
-use crate::sys::fs::{make_dir, open_beneath, open_child_dir, remove_tree};
+use crate::sys::fs::{open_beneath, own_dirs_beneath};
 use crate::workspace::{Rules, SyncError};
 
 use super::connection::Connection;
@@ -290,7 +289,9 @@ impl Job {
         let staging = self.session.staging();
         let path = staging.path().join(self.below.path());
         let root = match self.request.direction {
-            Direction::PushToGuest => make_beneath(staging, self.below.path()),
+            Direction::PushToGuest => {
+                open_beneath(staging, Path::new("")).and_then(|root| own_dirs_beneath(root, self.below.path()))
+            }
             Direction::PullFromGuest => open_beneath(staging, self.below.path()),
         };
         let root = root.map_err(|error| {
@@ -307,26 +308,6 @@ impl Job {
             rules,
         })
     }
-}
-
-/// Opens a folder, making what is missing of it. What is no folder has no place on the way.
-fn make_beneath(staging: &super::staging::Staging, path: &Path) -> std::io::Result<OwnedFd> {
-    let mut at = open_beneath(staging, Path::new(""))?;
-    for part in path {
-        at = match open_child_dir(&at, part) {
-            Ok(folder) => folder,
-            Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
-                crate::sys::fs::make_reachable(&at, part)?;
-                open_child_dir(&at, part)?
-            }
-            Err(_) => {
-                remove_tree(&at, part)?;
-                make_dir(&at, part, 0o700)?;
-                open_child_dir(&at, part)?
-            }
-        };
-    }
-    Ok(at)
 }
 
 fn refusal_of(error: MirrorError) -> Refusal {

@@ -5,7 +5,7 @@ use serde::de::{DeserializeOwned, IgnoredAny, MapAccess, Visitor};
 
 use super::code::ErrorCode;
 use super::limits::MAX_FRAME;
-use super::reply::{ErrorReply, Reply};
+use super::reply::Reply;
 use super::request::Request;
 
 /// A message with the `id` that its line carries. Lines that are about an exec or a file under
@@ -32,17 +32,6 @@ pub struct Fault {
     /// Whether raw bytes may follow that are not to be taken for a line: the connection is of
     /// no use any more.
     pub is_fatal: bool,
-}
-
-impl Fault {
-    /// As it is told.
-    #[must_use]
-    pub fn to_reply(&self) -> Reply {
-        Reply::Error(ErrorReply {
-            code: self.code.clone(),
-            message: self.message.clone(),
-        })
-    }
 }
 
 /// The request that a line holds. A field that is not known is left out of account; one of

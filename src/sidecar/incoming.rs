@@ -64,12 +64,7 @@ impl<R: Read> Incoming<R> {
         self.limit = limit;
     }
 
-    /// Where it reads from.
-    pub fn get_ref(&self) -> &R {
-        &self.from
-    }
-
-    /// As [`Self::get_ref`], to change it.
+    /// Where it reads from, to change it.
     pub fn get_mut(&mut self) -> &mut R {
         &mut self.from
     }

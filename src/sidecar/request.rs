@@ -49,20 +49,6 @@ impl Request {
             _ => 0,
         }
     }
-
-    /// The session that it is about, where there is one.
-    #[must_use]
-    pub fn session_id(&self) -> Option<&str> {
-        Some(match self {
-            Self::SessionStart(request) => &request.session_id,
-            Self::SyncRequest(request) => &request.session_id,
-            Self::Exec(request) => &request.session_id,
-            Self::GuestFs(request) => &request.session_id,
-            Self::SessionShutdown(request) => &request.session_id,
-            Self::Transfer(request) => &request.session_id,
-            _ => return None,
-        })
-    }
 }
 
 /// The first request of a connection.

@@ -96,7 +96,7 @@ pub(super) struct Target<'a> {
 
 impl<'a> Target<'a> {
     /// # Errors
-    /// `invalid_path`; the outer error when the request has no usable path at all.
+    /// `invalid_path`, and `invalid_base64` where the request has no usable path at all.
     pub(super) fn new(session: &'a Session, request: &GuestFs) -> Result<Self, FsRefusal> {
         let Some(path) = request.path_bytes() else {
             return Err(FsRefusal::new(

@@ -1,7 +1,6 @@
 //! From an address to a session that has begun.
 
 use std::ffi::OsStr;
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -160,10 +159,7 @@ impl BetaSession {
             .prefix(PROOF)
             .tempfile_in(tree)
             .map_err(io("write into"))?;
-        let mut secret = [0; 32];
-        std::fs::File::open("/dev/urandom")
-            .and_then(|mut random| random.read_exact(&mut secret))
-            .map_err(io("make a proof in"))?;
+        let secret = crate::sys::random::token().into_bytes();
         std::io::Write::write_all(&mut marker.as_file(), &secret).map_err(io("write into"))?;
         // The server may be another user.
         crate::sys::fs::set_mode_fd(marker.as_file(), 0o644).map_err(io("write into"))?;

@@ -51,16 +51,12 @@ const LIMACTL: &[Hint] = &[
 ];
 
 /// What helps where limactl has said this.
-pub(super) fn of_limactl(said: &str, limactl: &Path, instance: &str) -> Option<String> {
+pub(super) fn of_limactl(said: &str, limactl: &Path) -> Option<String> {
     let hint = LIMACTL
         .iter()
         .find(|hint| hint.any_of.iter().any(|words| said.contains(words)))?;
     let limactl = limactl.display();
-    Some(
-        hint.helps
-            .replace("`limactl create", &format!("`{limactl} create"))
-            .replace("INSTANCE", instance),
-    )
+    Some(hint.helps.replace("`limactl create", &format!("`{limactl} create")))
 }
 
 /// A compiler, linker or the like that is missing.
@@ -113,14 +109,14 @@ mod tests {
 
     #[test]
     fn each_cause_has_what_helps() {
-        let helps = |said: &str| of_limactl(said, "limactl".as_ref(), "t").unwrap_or_default();
+        let helps = |said: &str| of_limactl(said, "limactl".as_ref()).unwrap_or_default();
         assert!(helps("must not run as the root user").contains("ordinary user"));
         assert!(helps("Could not access KVM kernel module: Permission denied").contains("usermod"));
         assert!(helps("exec: \"qemu-system-x86_64\": executable file not found in $PATH").contains("Install"));
         assert!(helps("failed to locate virtiofsd").contains("9p"));
         assert!(helps("template \"nix\" not found").contains("--list-templates"));
         assert!(helps("write x: no space left on device").contains("full"));
-        assert_eq!(of_limactl("something else", "limactl".as_ref(), "t"), None);
+        assert_eq!(of_limactl("something else", "limactl".as_ref()), None);
     }
 
     #[test]

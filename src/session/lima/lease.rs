@@ -50,7 +50,7 @@ impl Lease {
         crate::sys::fs::make_private_dirs(&folder)?;
         let owner = Owner::this_process();
         // A process may have several sessions.
-        let name = format!("{}-{}", std::process::id(), super::line::random());
+        let name = format!("{}-{}", std::process::id(), crate::sys::random::token());
         let (file, unfinished) = (folder.join(format!("run-{name}")), folder.join(format!("new-{name}")));
         // Under its name it is whole: one that says nothing would count as that of a dead run.
         std::fs::write(&unfinished, owner.to_string())?;

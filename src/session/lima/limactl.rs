@@ -186,7 +186,7 @@ impl Limactl {
 
     /// What helps against a cause, as the next sentence; empty where that is not known.
     fn remedy(&self, cause: &str) -> String {
-        hints::of_limactl(cause, &self.program, &self.instance)
+        hints::of_limactl(cause, &self.program)
             .map(|remedy| format!(". {remedy}"))
             .unwrap_or_default()
     }

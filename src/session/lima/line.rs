@@ -1,7 +1,6 @@
 //! The connection to the resident shell of a session in the guest.
 
 use std::ffi::OsString;
-use std::fmt::Write as _;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::time::{Duration, Instant};
@@ -11,6 +10,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::process::{Cancel, Peer, PeerPipes};
+use crate::sys::random::token;
 
 use super::connect::quoted;
 use super::limactl::Limactl;
@@ -80,7 +80,7 @@ pub(super) struct Patience<'a> {
 impl Line {
     /// Begins to connect.
     pub(super) fn start(limactl: &Limactl, at_once: &AtOnce) -> io::Result<Self> {
-        let (a, b) = (random(), random());
+        let (a, b) = (token(), token());
         let agent = at_once.agent.as_deref().unwrap_or_default();
         let needs = if at_once.needs_cc { "cc" } else { "" };
         Self::of(
@@ -91,7 +91,7 @@ impl Line {
 
     /// Begins to connect to the agent itself, which serves its own folder and, where it is seen there, `root`.
     pub(super) fn to_agent(limactl: &Limactl, shortcut: &Shortcut, root: &str) -> io::Result<Self> {
-        let (word, program) = (random(), shortcut.program.as_str());
+        let (word, program) = (token(), shortcut.program.as_str());
         let greeting = format!("{word} agent {program}");
         let own = program.rsplit_once('/').map_or("/", |(folder, _)| folder);
         let mut serve = vec![program, "--serve-stdio", "--root", own];
@@ -299,21 +299,6 @@ fn answer(held: &[u8], output: &mut dyn Write) -> io::Result<Answer> {
     })
 }
 
-/// A word that nobody guesses: 128 bits.
-pub(super) fn random() -> String {
-    let mut bytes = [0_u8; 16];
-    let filled = std::fs::File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut bytes));
-    if filled.is_err() {
-        // Not secret then, but still of this process and moment alone.
-        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-        bytes = (now.unwrap_or_default().as_nanos() ^ (u128::from(std::process::id()) << 96)).to_ne_bytes();
-    }
-    bytes.iter().fold(String::with_capacity(32), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -329,7 +314,7 @@ mod tests {
 
     #[test]
     fn no_two_words_are_alike() {
-        assert_ne!(random(), random());
-        assert_eq!(random().len(), 32);
+        assert_ne!(token(), token());
+        assert_eq!(token().len(), 32);
     }
 }

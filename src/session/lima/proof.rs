@@ -13,8 +13,8 @@ use super::carry::Road;
 use super::connect::quoted;
 use super::guest::Guest;
 use super::limactl::Limactl;
-use super::line::random;
 use super::settings::LimaSettings;
+use crate::sys::random::token;
 
 /// A file that the agent was told to write into the mount.
 pub(super) struct Proof {
@@ -30,7 +30,7 @@ pub(super) struct Proof {
 impl Proof {
     /// Tells the agent.
     pub(super) fn begin(settings: &LimaSettings, at: &At, cancel: &Cancel) -> Result<Self, String> {
-        let (name, word) = (format!(".proof-{}", random()), random());
+        let (name, word) = (format!(".proof-{}", token()), token());
         let mount = settings.mount(Road::Mount);
         let files = RemoteFiles::new(Arc::clone(at.link), at.session_id.to_owned(), mount.clone(), cancel);
         let there = format!("{mount}/{name}");
@@ -66,7 +66,7 @@ pub(super) fn shell_proved(
     guest: &Guest,
     cancel: &Cancel,
 ) -> Result<(), VmError> {
-    let (there, here, word) = (format!(".proof-{}", random()), format!(".proof-{}", random()), random());
+    let (there, here, word) = (format!(".proof-{}", token()), format!(".proof-{}", token()), token());
     let (of_host, of_guest) = (settings.tree().join(&there), settings.tree().join(&here));
     std::fs::write(&of_host, &word)
         .map_err(|error| no_mount(settings, limactl, &format!("`{}`: {error}", of_host.display())))?;

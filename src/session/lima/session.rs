@@ -17,11 +17,11 @@ use super::carry::{Road, may_be_late};
 use super::hints;
 use super::lease::{Lease, turn};
 use super::limactl::Limactl;
-use super::line::random;
 use super::ready::bring_up;
 use super::settings::LimaSettings;
 use super::tree::Tree;
 use super::way::{Files, Way};
+use crate::sys::random::token;
 
 /// How long a look at a lost instance may take.
 const POST_MORTEM: Duration = Duration::from_secs(10);
@@ -57,7 +57,7 @@ impl GammaSession {
         Self {
             settings,
             limactl,
-            mark: random(),
+            mark: token(),
             way: None,
             lease: None,
             started: false,

@@ -9,10 +9,11 @@ use std::time::{Duration, Instant};
 use crate::event::Stream;
 use crate::process::{Client, Message, Running, Stdin, ToolCommand, ToolEnd, ToolExit};
 use crate::session::VmError;
+use crate::sys::random::token;
 
 use super::guest::{Guest, survivor};
 use super::hints;
-use super::line::{SWEEP, random};
+use super::line::SWEEP;
 use super::stream::Marked;
 
 const TOOL: &str = include_str!("tool.sh");
@@ -43,7 +44,7 @@ pub(super) fn start(
     command: &ToolCommand,
     messages: SyncSender<Message>,
 ) -> Result<Box<dyn Running>, VmError> {
-    let (a, b) = (random(), random());
+    let (a, b) = (token(), token());
     let argv = match words(guest, mark, [&a, &b], folder, command) {
         Ok(argv) => argv,
         Err(why) => return Ok(Box::new(NeverStarted::of(ToolExit::NotExecutable(why), &messages))),

@@ -12,7 +12,7 @@ use std::path::Path;
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, RawDir, RenameFlags, openat};
 use rustix::io::Errno;
 
-use super::{make_reachable, open_child_dir, remove_dir, to_mode};
+use super::{before_change, make_reachable, open_child_dir, remove_dir, to_mode};
 
 /// How deep a removal goes into a tree before it moves what lies deeper up: each level costs a descriptor.
 const DEPTH: usize = 32;
@@ -149,6 +149,7 @@ pub(crate) fn remove_whole(dir: impl AsFd, name: &OsStr) -> io::Result<()> {
 
 /// Whether it is gone: it was no folder, or an empty one.
 fn remove_one(dir: impl AsFd, name: &OsStr) -> io::Result<bool> {
+    before_change();
     match rustix::fs::unlinkat(&dir, name, AtFlags::empty()) {
         Ok(()) => return Ok(true),
         Err(Errno::ISDIR | Errno::PERM) => {}
@@ -197,8 +198,11 @@ impl Removal<'_> {
         loop {
             self.moved += 1;
             let new = OsString::from(format!(".devshell-removed-{}", self.moved));
+            before_change();
             match rustix::fs::renameat_with(folder, name, self.top, &new, RenameFlags::NOREPLACE) {
                 Err(Errno::EXIST) => {}
+                // Not every file system can; what would be replaced is to be removed as well.
+                Err(Errno::INVAL | Errno::NOSYS) => return Ok(rustix::fs::renameat(folder, name, self.top, &new)?),
                 // A folder of which its owner may not even change the `..`.
                 Err(Errno::ACCESS) if make_reachable(folder, name)?.is_some() => {}
                 other => return Ok(other?),

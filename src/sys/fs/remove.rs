@@ -1,33 +1,17 @@
-//! Removing whole trees.
+//! Removing what may not be there.
 
 use std::ffi::OsStr;
 use std::io;
 use std::os::fd::AsFd;
 
-use rustix::io::Errno;
+use super::remove_whole;
 
-use super::{before_change, make_reachable, names, open_child_dir, remove_dir};
-
-/// Removes an entry with everything below it, without following links. Folders that lack the
-/// owner's permissions get them first. What is missing already is no error.
+/// As [`remove_whole`]; what is missing already is no error.
 pub(crate) fn remove_tree(dir: impl AsFd, name: &OsStr) -> io::Result<()> {
-    before_change();
-    match rustix::fs::unlinkat(&dir, name, rustix::fs::AtFlags::empty()) {
-        Ok(()) | Err(Errno::NOENT) => return Ok(()),
-        Err(Errno::ISDIR | Errno::PERM) => {}
-        Err(error) => return Err(error.into()),
+    match remove_whole(dir, name) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
     }
-    match remove_dir(&dir, name) {
-        Err(error) if error.raw_os_error() == Some(Errno::NOTEMPTY.raw_os_error()) => {}
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        other => return other,
-    }
-    make_reachable(&dir, name)?;
-    let folder = open_child_dir(&dir, name)?;
-    for child in names(&folder)? {
-        remove_tree(&folder, &child)?;
-    }
-    remove_dir(&dir, name)
 }
 
 #[cfg(test)]
