@@ -17,15 +17,19 @@ pub(super) fn recover(area: &Path, workspace: &Path) -> Result<(), CliError> {
     Ok(())
 }
 
-/// The same where nobody has the lock. Whoever has it has recovered already.
-pub(super) fn recover_if_idle(area: &Path, workspace: &Path) -> Result<(), CliError> {
-    // Without anything to do, nobody is kept from having the lock.
-    if !workspace::needs_recovery(area, workspace).map_err(|error| CliError::new(End::Sync, error))? {
-        return Ok(());
-    }
-    match try_lock(workspace)? {
-        Some(_lock) => recover(area, workspace),
-        None => Ok(()),
+/// The same where nobody has the lock, for commands that only show what is kept: they do it also where this fails.
+/// Whoever has the lock has recovered already.
+pub(super) fn recover_if_idle(area: &Path, workspace: &Path) {
+    let recovered = || {
+        // Without anything to do, nobody is kept from having the lock.
+        let needed = workspace::needs_recovery(area, workspace).map_err(|error| CliError::new(End::Sync, error))?;
+        match needed.then(|| try_lock(workspace)).transpose()?.flatten() {
+            Some(_lock) => recover(area, workspace),
+            None => Ok(()),
+        }
+    };
+    if let Err(error) = recovered() {
+        say(&format!("warning: {}", error.text()));
     }
 }
 

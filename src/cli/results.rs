@@ -28,7 +28,7 @@ pub(super) fn results(command: &Results) -> Result<u8, CliError> {
     if nesting(&plan) == Nesting::Outside
         && let Some(ResultsCommand::List | ResultsCommand::Diff { .. }) | None = &command.what
     {
-        recover_if_idle(&plan.places.commit_area(), &plan.workspace)?;
+        recover_if_idle(&plan.places.commit_area(), &plan.workspace);
     }
     match command.what.as_ref().unwrap_or(&ResultsCommand::List) {
         ResultsCommand::List => list(&plan),

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::support::{Project, Running, processes_with, wait_for};
+use crate::support::{Project, Running, own_mounts, processes_with, sure, wait_for};
 
 fn paused(strategy: &str) -> (Project, PathBuf, PathBuf) {
     let project = Project::new("");
@@ -85,4 +85,51 @@ fn clean_finds_a_dead_view_beside_and_in_the_workspace() {
     let ran = project.devshell(&["clean"]);
     assert_eq!(ran.code(0).out(), "removed 2\n");
     assert!(!beside.exists() && !inside.exists());
+}
+
+#[test]
+fn a_commit_that_a_read_only_mount_refuses_leaves_nothing_to_clear_up() {
+    let test = "leftovers::a_commit_that_a_read_only_mount_refuses_leaves_nothing_to_clear_up";
+    if !own_mounts(test) {
+        return;
+    }
+    let project = Project::new("[[tool]]\nname = \"t\"\nscript = 'echo hi > new'\n");
+    let before = project.tree();
+    let root = project.root.to_str().unwrap();
+    sure(&project.root, "mount", &["--bind", root, root]);
+    sure(&project.root, "mount", &["-o", "remount,bind,ro", root]);
+    project.run().code(74).says("mounted read-only").says("kept as");
+    let later: [(&[&str], u8); 5] = [
+        (&["results"], 0),
+        (&["results", "diff"], 0),
+        (&["clean"], 0),
+        (&["exec", "--", "true"], 0),
+        (&["run"], 74),
+    ];
+    for (args, code) in later {
+        let ran = project.devshell(args);
+        assert!(!ran.stderr.contains("clear up"), "{args:?}: {}", ran.stderr);
+        ran.code(code.into());
+    }
+    sure("/".as_ref(), "umount", &[root]);
+    assert_eq!(project.tree(), before);
+    project.devshell(&["results", "apply"]).code(0);
+    assert_eq!(project.read("new"), "hi\n");
+}
+
+#[test]
+fn what_is_kept_is_shown_also_where_a_killed_commit_cannot_be_undone() {
+    let project = Project::new("[[tool]]\nname = \"t\"\nscript = 'echo hi > new; false'\n");
+    project.run().code(1);
+    // A work folder whose journal is damaged.
+    let marker = "A work folder of devshell's: the next devshell command here clears it up.\n";
+    project.write(".devshell-commit/devshell", marker);
+    project.write(".devshell-commit/journal", "no journal");
+    for (args, shown) in [(["results", "list"], "class=tool"), (["results", "diff"], "A new")] {
+        let ran = project.devshell(&args);
+        ran.code(0)
+            .says("warning: a run was killed in the middle of its commit");
+        assert!(ran.out().contains(shown), "{}", ran.out());
+    }
+    project.run().code(74).says("that is not undone");
 }

@@ -90,6 +90,16 @@ impl Inside {
         notes.into_iter().flatten().map(|(note, _)| note.target).collect()
     }
 
+    /// Removes the note if the workspace is as it says: without the name, and with the same look.
+    fn forget_unless_seen(&self, root: &OwnedFd, area: &OwnedFd) -> io::Result<()> {
+        let now = fs::stat_fd(root)?.stamp;
+        let is_as_noted = now.mode() == self.mode && now.mtime() == self.mtime;
+        if is_as_noted && look(root, self.name.as_os_str())?.is_none() {
+            fs::remove_tree(area, OsStr::new(NOTE))?;
+        }
+        Ok(())
+    }
+
     /// Does something with the noted name; the workspace's folder has the noted look afterwards.
     fn unnoticed<T>(&self, root: &OwnedFd, act: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
         let closed = self.mode & 0o300 != 0o300 && fs::stat_fd(root)?.stamp.uid == fs::caller().0;
@@ -123,7 +133,12 @@ pub(super) fn make(root: &OwnedFd, target: &Path, area: &OwnedFd) -> io::Result<
     };
     let note = Inside::of(target, root, &name)?;
     note.write(area)?;
-    note.unnoticed(root, || fs::make_dir(root, &name, 0o700))?;
+    if let Err(error) = note.unnoticed(root, || fs::make_dir(root, &name, 0o700)) {
+        // Where nothing was made, as on a file system that is mounted read-only, the note would only keep later
+        // commands from their work. What cannot be told now is cleared up by them.
+        let _ = note.forget_unless_seen(root, area);
+        return Err(error);
+    }
     let mark = || {
         let folder = fs::open_child_dir(root, &name)?;
         let marker = fs::create_file(&folder, OsStr::new(MARKER), 0o600)?;
@@ -214,7 +229,8 @@ pub(super) fn clear_up(root: &OwnedFd, area: &OwnedFd) -> io::Result<()> {
         }
         _ => Ok(()),
     };
-    if is_our_time && now.mtime() >= note.mtime {
+    // Only where it differs: on a file system that is read-only now, nothing may be left to do, and nothing can be done.
+    if is_our_time && now.mtime() >= note.mtime && fs::stat_fd(root)?.stamp.mtime() != note.mtime {
         if_allowed(fs::set_mtime_fd(root, note.mtime))?;
     }
     let mode = if is_our_mode { note.mode } else { now.mode() };
@@ -247,4 +263,29 @@ pub(super) fn is_ours(root: &OwnedFd, name: &OsStr) -> io::Result<bool> {
     let mut text = Vec::new();
     std::fs::File::from(marker).take(256).read_to_end(&mut text)?;
     Ok(text == MARKER_TEXT)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_note_of_what_was_never_made_goes_without_a_change_to_the_workspace() {
+        let temp = tempfile::tempdir().unwrap();
+        let [target, area] = ["w", "area"].map(|name| temp.path().join(name));
+        std::fs::create_dir(&target).unwrap();
+        std::fs::create_dir(&area).unwrap();
+        let (root, area) = (fs::open_dir(&target).unwrap(), fs::open_dir(&area).unwrap());
+        Inside::of(&target, &root, OsStr::new(COMMIT_DIR))
+            .unwrap()
+            .write(&area)
+            .unwrap();
+        let before = fs::stat_fd(&root).unwrap().stamp;
+        // Longer than a tick of the clock: a time that is set again shows in the ctime.
+        std::thread::sleep(Duration::from_millis(30));
+        clear_up(&root, &area).unwrap();
+        assert!(!is_noted(&area));
+        // On a file system that is read-only by now any change would be refused.
+        assert_eq!(fs::stat_fd(&root).unwrap().stamp, before);
+    }
 }

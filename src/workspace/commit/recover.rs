@@ -137,8 +137,8 @@ pub fn recover(area: &Path, target: &Path) -> Result<Option<Recovered>, RecoverE
             Some(State::Kept) => continue,
             None => {
                 // What cannot be removed, such as another user's files in a folder that a tool has
-                // deleted, is in nobody's way.
-                let _ = place.open(false)?.remove();
+                // deleted, or anything on a file system that is read-only now, is in nobody's way.
+                let _ = place.open(false).map(WorkFolder::remove);
                 continue;
             }
             Some(state) => recover_one(place, state, root.as_ref(), target)?,
