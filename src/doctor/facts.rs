@@ -5,12 +5,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::quote::command_line;
-use crate::sys::fs;
+use crate::sys::fs::{self, existing};
 use crate::sys::room::{Room, room};
 
 use super::Case;
 use super::report::Check;
-use super::throwaway::existing;
 
 const MIB: u64 = 1 << 20;
 /// With less than this not even a journal and a small file can be written. No more than that: a small disk

@@ -8,13 +8,13 @@ use std::path::Path;
 use crate::plan::Backend;
 use crate::quote::command_line;
 use crate::runner::chain;
-use crate::sys::fs;
+use crate::sys::fs::{self, existing, obstacle};
 use crate::workspace::results;
 
 use super::Case;
 use super::facts::{room_check, share_a_mount, size, text};
 use super::report::Check;
-use super::throwaway::{Throwaway, existing};
+use super::throwaway::Throwaway;
 
 /// As much as kept results may take in all.
 const KEPT_AT_MOST: u64 = 2 << 30;
@@ -106,6 +106,10 @@ fn owner(root: &Path) -> Option<u32> {
 }
 
 fn not_writable(folder: &Folder, error: &io::Error) -> Check {
+    if let Some(obstacle) = obstacle(folder.part) {
+        let found = format!("`{}` cannot be made: {obstacle}", folder.part.display());
+        return Check::problem(folder.name, found).mended_by(format!("export {}=...", folder.remedy));
+    }
     let at = existing(folder.part);
     let found = format!("nothing can be written in `{}`: {error}", at.display());
     let (uid, gid) = fs::caller();

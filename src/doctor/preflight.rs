@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 
 use crate::exit::End;
 use crate::plan::{Backend, Plan, Strategy};
-use crate::sys::fs;
+use crate::sys::fs::{self, existing, obstacle};
 use crate::sys::room::room;
+use crate::workspace::results;
 
 use super::facts::{is_full, words};
-use super::throwaway::existing;
 
 /// Why a run is not begun.
 #[derive(Debug, thiserror::Error)]
@@ -27,13 +27,32 @@ pub enum Unready {
         remedy: &'static str,
     },
     /// A folder of devshell's own cannot be written to.
-    #[error("{what} `{}` cannot be written to, and a result could be neither committed nor kept: {remedy}", path.display())]
+    #[error(
+        "{what} `{}` cannot be written to{}, and a result could be neither committed nor kept: {remedy}",
+        path.display(), by(path, at)
+    )]
     NotWritable {
         /// Which.
         what: &'static str,
-        /// The folder that says no.
+        /// Where it is, or is to be.
         path: PathBuf,
+        /// The folder that says no.
+        at: PathBuf,
         /// What helps.
+        remedy: &'static str,
+    },
+    /// Something else stands where a folder of devshell's own is, or is to be.
+    #[error("{what} `{}` cannot be used, and {loss}: {obstacle}, or {remedy}", path.display())]
+    Obstructed {
+        /// Which.
+        what: &'static str,
+        /// Where it is, or is to be.
+        path: PathBuf,
+        /// What stands there, in words, with what helps.
+        obstacle: String,
+        /// What could not be done.
+        loss: &'static str,
+        /// What helps, too.
         remedy: &'static str,
     },
 }
@@ -46,7 +65,16 @@ impl Unready {
     }
 }
 
+/// Which folder says no, where it is another one.
+fn by(path: &Path, at: &Path) -> String {
+    if path == at {
+        return String::new();
+    }
+    format!(" (nothing can be made in `{}`)", at.display())
+}
+
 const STATE: &str = "devshell's state folder";
+const CACHE: &str = "devshell's cache folder";
 const MOVE_STATE: &str = "set XDG_STATE_HOME to a folder elsewhere";
 
 /// Looks whether what the tools make could be committed at all. Costs a few system calls, makes
@@ -60,17 +88,26 @@ pub fn preflight(plan: &Plan) -> Result<(), Unready> {
         match host.strategy {
             // Nothing is committed.
             Strategy::InPlace => return Ok(()),
-            Strategy::Copy => needed.push(("devshell's cache folder", &plan.places.cache, MOVE_CACHE)),
+            Strategy::Copy => {
+                // Who may not write there is told by the copy itself, which knows more of why.
+                let copy = plan.places.cache.join("copy");
+                if let Some(obstacle) = obstacle(&copy) {
+                    return Err(Unready::Obstructed {
+                        what: CACHE,
+                        path: copy,
+                        obstacle: obstacle.to_string(),
+                        loss: "there could be no copy of the workspace",
+                        remedy: MOVE_CACHE,
+                    });
+                }
+                needed.push((CACHE, &plan.places.cache, MOVE_CACHE));
+            }
             Strategy::Auto | Strategy::Overlay => {}
         }
     }
     let state = &plan.places.state;
-    if let Some(folder) = forbidding(state) {
-        return Err(Unready::NotWritable {
-            what: STATE,
-            path: folder,
-            remedy: MOVE_STATE,
-        });
+    for folder in [results::folder(state), plan.places.commit_area()] {
+        state_part(folder)?;
     }
     needed.push((STATE, state, MOVE_STATE));
     needed.push(("the workspace", &plan.workspace, "move the workspace to another disk"));
@@ -90,6 +127,28 @@ pub fn preflight(plan: &Plan) -> Result<(), Unready> {
 }
 
 const MOVE_CACHE: &str = "set XDG_CACHE_HOME or DEVSHELL_EXPORT_BASE to a folder elsewhere";
+
+/// Whether a part of the state folder is, or can become, a folder that the caller may write in.
+fn state_part(path: PathBuf) -> Result<(), Unready> {
+    if let Some(obstacle) = obstacle(&path) {
+        return Err(Unready::Obstructed {
+            what: STATE,
+            path,
+            obstacle: obstacle.to_string(),
+            loss: "a result could be neither committed nor kept",
+            remedy: MOVE_STATE,
+        });
+    }
+    match forbidding(&path) {
+        None => Ok(()),
+        Some(at) => Err(Unready::NotWritable {
+            what: STATE,
+            path,
+            at,
+            remedy: MOVE_STATE,
+        }),
+    }
+}
 
 /// The folder on the way to `path` that does not let the caller make it.
 fn forbidding(path: &Path) -> Option<PathBuf> {

@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use crate::sys::fs::{self, Time};
+use crate::sys::fs::{self, Time, existing};
 
 /// As runs call theirs: what a doctor that was killed leaves is removed by the next run there.
 const PREFIX: &str = "run-doctor-";
@@ -81,14 +81,6 @@ impl Drop for Throwaway {
 fn is(open: &File, there: &std::fs::Metadata) -> bool {
     open.metadata()
         .is_ok_and(|open| (open.dev(), open.ino()) == (there.dev(), there.ino()))
-}
-
-/// The nearest folder on the way to a path that is there.
-pub(super) fn existing(path: &Path) -> &Path {
-    let mut ancestors = path.ancestors();
-    ancestors
-        .find(|at| at.symlink_metadata().is_ok())
-        .unwrap_or(Path::new("/"))
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ mod retain;
 mod store;
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::sys::fs::Time;
 
@@ -19,6 +19,12 @@ pub use store::{KeptResult, apply, drop_all, drop_result, list, load, resolve};
 
 /// The folder of kept results in a workspace's state folder.
 pub(crate) const RESULTS: &str = "results";
+
+/// Where the kept results of a workspace lie in its state folder.
+#[must_use]
+pub fn folder(state_dir: &Path) -> PathBuf {
+    state_dir.join(RESULTS)
+}
 
 /// What is known of a kept result without opening its contents.
 #[derive(Debug, Clone, PartialEq, Eq)]

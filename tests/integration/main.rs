@@ -25,6 +25,7 @@ mod library;
 mod lima;
 mod locks;
 mod output;
+mod own_folders;
 mod own_terminals;
 mod plan;
 mod projects;
