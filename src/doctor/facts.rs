@@ -12,20 +12,8 @@ use super::Case;
 use super::report::Check;
 
 const MIB: u64 = 1 << 20;
-/// With less than this not even a journal and a small file can be written. No more than that: a small disk
-/// with room for a small result is none of devshell's business.
-const FULL: (u64, u64) = (64 << 10, 8);
 /// With less than this a build may fill it.
 const LOW: (u64, u64) = (1024 * MIB, 10_000);
-
-/// Whether the file system holds no more.
-pub(super) fn is_full(room: Room) -> bool {
-    is_below(room, FULL)
-}
-
-fn is_below(room: Room, (bytes, inodes): (u64, u64)) -> bool {
-    room.bytes.is_some_and(|left| left < bytes) || room.inodes.is_some_and(|left| left < inodes)
-}
 
 /// The room where something will be written.
 pub(super) fn room_check(check: &str, path: &Path) -> Check {
@@ -35,9 +23,9 @@ pub(super) fn room_check(check: &str, path: &Path) -> Check {
         Err(error) => return Check::warning(check, format!("cannot be told: {error}")),
     };
     let found = words(room);
-    if is_full(room) {
+    if room.is_full() {
         Check::problem(check, format!("{found}: full")).mended_by(command_line(["df", "-hi", &text(at)]))
-    } else if is_below(room, LOW) {
+    } else if room.is_below(LOW) {
         Check::warning(check, found).mended_by(command_line(["df", "-hi", &text(at)]))
     } else {
         Check::ok(check, found)
@@ -124,14 +112,5 @@ mod tests {
         ] {
             assert_eq!(size(bytes), words);
         }
-    }
-
-    #[test]
-    fn a_file_system_that_says_nothing_is_not_full_and_one_without_inodes_is() {
-        let room = |bytes, inodes| Room { bytes, inodes };
-        assert!(!is_full(room(None, None)));
-        assert!(is_full(room(Some(1 << 40), Some(3))));
-        assert!(is_full(room(Some(4096), None)));
-        assert!(!is_full(room(Some(1 << 30), Some(1 << 20))));
     }
 }

@@ -9,7 +9,7 @@ use crate::sys::fs::{self, existing, obstacle};
 use crate::sys::room::room;
 use crate::workspace::results;
 
-use super::facts::{is_full, words};
+use super::facts::words;
 
 /// Why a run is not begun.
 #[derive(Debug, thiserror::Error)]
@@ -100,7 +100,11 @@ pub fn preflight(plan: &Plan) -> Result<(), Unready> {
                         remedy: MOVE_CACHE,
                     });
                 }
-                needed.push((CACHE, &plan.places.cache, MOVE_CACHE));
+                // A copy that is there may itself be what fills the disk, with what a failed run made: staging takes
+                // that away, and the session looks at the room then.
+                if !copy.exists() {
+                    needed.push((CACHE, &plan.places.cache, CLEAN_CACHE));
+                }
             }
             Strategy::Auto | Strategy::Overlay => {}
         }
@@ -113,7 +117,7 @@ pub fn preflight(plan: &Plan) -> Result<(), Unready> {
     needed.push(("the workspace", &plan.workspace, "move the workspace to another disk"));
     for (what, path, remedy) in needed {
         if let Ok(room) = room(existing(path))
-            && is_full(room)
+            && room.is_full()
         {
             return Err(Unready::Full {
                 what,
@@ -127,6 +131,8 @@ pub fn preflight(plan: &Plan) -> Result<(), Unready> {
 }
 
 const MOVE_CACHE: &str = "set XDG_CACHE_HOME or DEVSHELL_EXPORT_BASE to a folder elsewhere";
+const CLEAN_CACHE: &str = "remove the copies of other workspaces by `devshell clean --all`, or set XDG_CACHE_HOME or \
+                           DEVSHELL_EXPORT_BASE to a folder elsewhere";
 
 /// Whether a part of the state folder is, or can become, a folder that the caller may write in.
 fn state_part(path: PathBuf) -> Result<(), Unready> {

@@ -3,7 +3,7 @@
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
-use crate::support::Project;
+use crate::support::{Disk, Project, finish, not_run, own_mounts};
 
 #[test]
 fn what_stands_in_the_place_of_devshells_folders_ends_a_run_before_its_tools() {
@@ -45,4 +45,36 @@ fn what_stands_in_the_place_of_devshells_folders_ends_a_run_before_its_tools() {
     // Nothing is copied there.
     project.devshell(&["exec", "--", "touch", touch]).code(0);
     assert!(outside.exists());
+}
+
+#[test]
+fn a_failed_copy_that_filled_the_cache_disk_does_not_keep_the_next_one_from_its_run() {
+    let test = "own_folders::a_failed_copy_that_filled_the_cache_disk_does_not_keep_the_next_one_from_its_run";
+    if !own_mounts(test) {
+        return;
+    }
+    let project = Project::new("");
+    let Some(disk) = Disk::tmpfs(&project.beside("disk"), "2m") else {
+        return not_run(test, "no tmpfs can be mounted here");
+    };
+    let outside = project.beside("ran");
+    let exec = |script: &str| {
+        let mut command = project.command(["exec", "--set", "vm.host.strategy=copy", "--", "sh", "-c", script]);
+        command.env("XDG_CACHE_HOME", &disk.0);
+        finish(command)
+    };
+    exec("head -c 6000000 /dev/urandom > blob")
+        .code(1)
+        .says("No space left");
+    let touch = format!("touch {}", outside.display());
+    exec(&touch).code(0);
+    std::fs::remove_file(&outside).unwrap();
+    // What is not the copy's stays, and is met before the tool.
+    let full = std::fs::write(disk.0.join("filler"), vec![1; 8 << 20]).unwrap_err();
+    assert_eq!(full.kind(), std::io::ErrorKind::StorageFull);
+    exec(&touch)
+        .code(74)
+        .says("the disk is full")
+        .says("devshell clean --all");
+    assert!(!outside.exists(), "no tool was started");
 }

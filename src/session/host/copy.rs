@@ -2,13 +2,14 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::process::{Keeper, MountStep};
 use crate::session::staged_tree::StagedTree;
 use crate::session::{Context, VmError};
+use crate::sys::room::room;
 use crate::vfs::Vfs;
-use crate::workspace::Baseline;
+use crate::workspace::{At as _, Baseline};
 
 use super::places::Places;
 use super::settings::HostSettings;
@@ -27,10 +28,26 @@ impl StagedCopy {
         if let Some(why) = &settings.no_copy {
             return Err(VmError::Config(why.clone()));
         }
+        let staged = StagedTree::new(&settings.staging, settings.rules()?, vfs, cx)?;
+        check_room(&staged.folder())?;
         Ok(Self {
-            staged: StagedTree::new(&settings.staging, settings.rules()?, vfs, cx)?,
+            staged,
             folder: vfs.base().map(|(_, folder)| folder.to_path_buf()),
         })
+    }
+}
+
+/// What an earlier run's tools left in the copy is gone by now: a disk that is full all the same is full of something
+/// else, and tools that find that out an hour later have worked in vain.
+fn check_room(folder: &Path) -> Result<(), VmError> {
+    match room(folder) {
+        Ok(room) if room.is_full() => {
+            let remedy = "`devshell clean --all` removes copies of other workspaces, and XDG_CACHE_HOME or \
+                          DEVSHELL_EXPORT_BASE moves them to another disk";
+            let source = io::Error::new(io::ErrorKind::StorageFull, remedy);
+            Err(source).at("let tools work in", folder).map_err(VmError::Sync)
+        }
+        _ => Ok(()),
     }
 }
 
