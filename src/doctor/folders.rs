@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
-use crate::plan::Backend;
+use crate::plan::{Backend, Strategy};
 use crate::quote::command_line;
 use crate::runner::chain;
 use crate::sys::fs::{self, existing, obstacle};
@@ -13,8 +13,9 @@ use crate::workspace::results;
 
 use super::Case;
 use super::facts::{room_check, share_a_mount, size, text};
-use super::report::Check;
+use super::report::{Check, State};
 use super::throwaway::Throwaway;
+use super::view::foresee;
 
 /// As much as kept results may take in all.
 const KEPT_AT_MOST: u64 = 2 << 30;
@@ -22,7 +23,7 @@ const KEPT_AT_MOST: u64 = 2 << 30;
 pub(super) fn checks(case: &Case) -> Vec<Check> {
     let places = &case.plan.places;
     let is_guest = !matches!(case.plan.backend, Backend::Host(_));
-    let mut checks = vec![
+    let cache = [
         folder(
             case,
             &Folder {
@@ -34,6 +35,9 @@ pub(super) fn checks(case: &Case) -> Vec<Check> {
             },
         ),
         room_check("cache_room", &places.cache_root),
+    ];
+    let mut checks: Vec<Check> = cache.map(|check| unless_unused(case, check)).into();
+    checks.extend([
         folder(
             case,
             &Folder {
@@ -45,7 +49,7 @@ pub(super) fn checks(case: &Case) -> Vec<Check> {
             },
         ),
         room_check("state_room", &places.state_root),
-    ];
+    ]);
     if is_guest {
         checks.push(folder(
             case,
@@ -61,6 +65,33 @@ pub(super) fn checks(case: &Case) -> Vec<Check> {
     checks.push(reflink(case));
     checks.push(kept(case));
     checks
+}
+
+/// A finding about the cache folder, which is no problem to a run whose view lies elsewhere.
+fn unless_unused(case: &Case, check: Check) -> Check {
+    if check.state != State::Problem || needs_cache(case) {
+        return check;
+    }
+    let found = format!("{}; a run as it is configured does without the folder", check.found);
+    Check {
+        state: State::Warning,
+        found,
+        ..check
+    }
+}
+
+/// Whether a run would keep anything in the cache folder that it cannot do without.
+fn needs_cache(case: &Case) -> bool {
+    match &case.plan.backend {
+        Backend::Host(host) => match host.strategy {
+            Strategy::InPlace => false,
+            Strategy::Copy => true,
+            // Its layers lie on the workspace's own disk, whose room is looked at for itself; without it, there is a
+            // copy.
+            Strategy::Auto | Strategy::Overlay => foresee(case, host, Strategy::Overlay).is_err(),
+        },
+        _ => true,
+    }
 }
 
 /// One of devshell's own.

@@ -10,7 +10,7 @@ use crate::plan::Backend;
 use crate::quote::command_line;
 use crate::sys::fs;
 use crate::sys::keeper::may_mount;
-use crate::sys::mounts::{mounts, unfit_for_upper};
+use crate::sys::mounts::{is_read_only, mounts, unfit_for_upper};
 use crate::workspace;
 
 use super::Case;
@@ -29,6 +29,7 @@ pub(super) fn checks(case: &Case) -> Vec<Check> {
         owner(root),
         mounts_inside(root),
     ];
+    checks.extend(read_only(root));
     checks.extend(case_of_names(root));
     checks.push(lock(root));
     checks.push(unfinished(case));
@@ -51,6 +52,25 @@ fn file_system(root: &Path) -> Check {
         ),
         Err(error) => Check::problem(name, format!("the workspace cannot be looked at: {error}")),
     }
+}
+
+/// A run begins there all the same, and one that changes nothing ends well.
+fn read_only(root: &Path) -> Option<Check> {
+    if !is_read_only(root).unwrap_or(false) {
+        return None;
+    }
+    let table = mounts().unwrap_or_default();
+    let over = table.iter().filter(|mount| root.starts_with(&mount.point));
+    let point = &over.max_by_key(|mount| mount.point.components().count())?.point;
+    let found =
+        "the workspace is mounted read-only: a run that changes anything in it cannot be committed, and ends with 74";
+    Some(Check::warning("read_only", found).mended_by(command_line([
+        "sudo",
+        "mount",
+        "-o",
+        "remount,rw",
+        &text(point),
+    ])))
 }
 
 /// Something of another owner in the workspace.

@@ -82,6 +82,11 @@ pub(crate) fn restrictions(path: &Path) -> io::Result<MountFlags> {
     Ok(flags)
 }
 
+/// Whether nothing can be written where a path is, whoever asks.
+pub(crate) fn is_read_only(path: &Path) -> io::Result<bool> {
+    Ok(rustix::fs::statvfs(path)?.f_flag.contains(StatVfsMountFlags::RDONLY))
+}
+
 /// A file system that cannot hold the upper layer of an overlay, by its name.
 pub(crate) fn unfit_for_upper(path: &Path) -> io::Result<Option<&'static str>> {
     #[allow(clippy::unnecessary_cast, reason = "the field's type differs between architectures")]

@@ -3,7 +3,7 @@
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
-use crate::support::{Disk, Project, finish, not_run, own_mounts};
+use crate::support::{Disk, Project, finish, not_run, own_mounts, sure};
 
 #[test]
 fn what_stands_in_the_place_of_devshells_folders_ends_a_run_before_its_tools() {
@@ -77,4 +77,47 @@ fn a_failed_copy_that_filled_the_cache_disk_does_not_keep_the_next_one_from_its_
         .says("the disk is full")
         .says("devshell clean --all");
     assert!(!outside.exists(), "no tool was started");
+}
+
+#[test]
+fn doctor_tells_a_folder_that_a_run_needs_from_one_that_it_does_without() {
+    let test = "own_folders::doctor_tells_a_folder_that_a_run_needs_from_one_that_it_does_without";
+    if !own_mounts(test) {
+        return;
+    }
+    let project = Project::new("[[tool]]\nname = \"t\"\nrun = [\"true\"]\n");
+    let Some(disk) = Disk::tmpfs(&project.beside("disk"), "1m") else {
+        return not_run(test, "no tmpfs can be mounted here");
+    };
+    std::fs::write(disk.0.join("filler"), vec![1; 8 << 20]).unwrap_err();
+    for (strategy, code, mark) in [("auto", 0, "!! cache room"), ("copy", 69, "XX cache room")] {
+        let [doctor, run] = ["doctor", "run"].map(|name| {
+            let mut command = project.command([name]);
+            command
+                .env("XDG_CACHE_HOME", &disk.0)
+                .env("DEVSHELL__VM__HOST__STRATEGY", strategy);
+            finish(command)
+        });
+        assert!(doctor.code(code).out().contains(mark), "{strategy}: {}", doctor.out());
+        run.code(if code == 0 { 0 } else { 74 });
+    }
+}
+
+#[test]
+fn doctor_warns_of_a_workspace_that_is_mounted_read_only() {
+    let test = "own_folders::doctor_warns_of_a_workspace_that_is_mounted_read_only";
+    if !own_mounts(test) {
+        return;
+    }
+    let project = Project::new("[[tool]]\nname = \"t\"\nrun = [\"true\"]\n");
+    let root = project.root.to_str().unwrap();
+    assert!(!project.devshell(&["doctor"]).code(0).out().contains("read-only"));
+    sure(&project.root, "mount", &["--bind", root, root]);
+    sure(&project.root, "mount", &["-o", "remount,bind,ro", root]);
+    let doctor = project.devshell(&["doctor"]);
+    let told = doctor.code(0).out();
+    assert!(told.contains("the workspace is mounted read-only"), "{told}");
+    assert!(told.contains(&format!("sudo mount -o remount,rw {root}")), "{told}");
+    project.run().code(0);
+    sure("/".as_ref(), "umount", &[root]);
 }
