@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use crate::exit::{End, ExitCodePolicy};
 use crate::plan::own_roots;
 use crate::session::host::{Leftover, LeftoverKind, leftovers};
-use crate::workspace::{self, WorkspaceLock};
+use crate::workspace::{self, At as _, SyncError, WorkspaceLock};
 
 use super::args::Clean;
 use super::context::plan_error;
@@ -22,7 +22,8 @@ pub(super) fn clean(command: &Clean) -> Result<u8, CliError> {
     let env: Vec<_> = std::env::vars_os().collect();
     let (cache, state) = own_roots(&cwd, &env).map_err(plan_error)?;
     let (mut removed, mut left) = commits(&state, command.originals)?;
-    let found = leftovers(&cache).map_err(|error| CliError::new(End::Sync, error))?;
+    let found = leftovers(&cache).at("look through", &cache);
+    let found = found.map_err(|error| CliError::of_own_folder(error, "XDG_CACHE_HOME or DEVSHELL_EXPORT_BASE"))?;
     for leftover in found {
         let Leftover {
             path, workspace, kind, ..
@@ -62,7 +63,7 @@ pub(super) fn clean(command: &Clean) -> Result<u8, CliError> {
 /// folders were removed, and how many workspaces could not be recovered.
 fn commits(state: &Path, drop_originals: bool) -> Result<(u64, u64), CliError> {
     let (mut removed, mut left) = (0, 0);
-    for (area, target) in areas(state).map_err(|error| CliError::new(End::Sync, error))? {
+    for (area, target) in areas(state).map_err(|error| CliError::of_own_folder(error, "XDG_STATE_HOME"))? {
         let target = match target {
             Ok(target) => target,
             Err(folder) => {
@@ -126,16 +127,19 @@ fn commits(state: &Path, drop_originals: bool) -> Result<(u64, u64), CliError> {
     Ok((removed, left))
 }
 
+/// A commit area with a workspace that it knows of, or with a work folder whose journal cannot be read.
+type Area = (PathBuf, Result<PathBuf, PathBuf>);
+
 /// The commit areas below the state folder, each with the workspaces that it knows of.
-fn areas(state: &Path) -> std::io::Result<BTreeSet<(PathBuf, Result<PathBuf, PathBuf>)>> {
+fn areas(state: &Path) -> Result<BTreeSet<Area>, SyncError> {
     let folders = match std::fs::read_dir(state) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(BTreeSet::new()),
-        other => other?,
+        other => other.at("list", state)?,
     };
     let mut found = BTreeSet::new();
     for folder in folders {
         // As `Places::commit_area` has it.
-        let area = folder?.path().join("commit");
+        let area = folder.at("list", state)?.path().join("commit");
         found.extend(
             workspace::commit_targets(&area)
                 .into_iter()

@@ -1,11 +1,13 @@
 //! What devshell says outside a run, and how a command ends that did not become one.
 
 use std::borrow::Cow;
-use std::io::Write as _;
+use std::io::{ErrorKind, Write as _};
 
 use crate::config::ConfigError;
 use crate::exit::{End, ExitCodePolicy};
 use crate::mask::Mask;
+use crate::sys::fs::denial;
+use crate::workspace::SyncError;
 
 /// Why a command could not do its part.
 #[derive(Debug)]
@@ -19,6 +21,19 @@ impl CliError {
         Self {
             end,
             error: error.into(),
+        }
+    }
+
+    /// One of a folder of devshell's own, which `variable` moves elsewhere. Where the caller may not, it says whose the
+    /// folder is.
+    pub(super) fn of_own_folder(error: SyncError, variable: &str) -> Self {
+        match &error {
+            SyncError::Io { path, source, .. } if source.kind() == ErrorKind::PermissionDenied => {
+                let (why, whose) = (crate::runner::chain(&error), denial(path));
+                let text = format!("{why}: {whose}; set {variable} to a folder of your own");
+                Self::new(End::Sync, anyhow::anyhow!(text))
+            }
+            _ => Self::new(End::Sync, error),
         }
     }
 

@@ -8,7 +8,7 @@ use crate::plan::Plan;
 use crate::process::{Cancel, forward_to};
 use crate::runner::lock_end;
 use crate::workspace::results::{self, ResultSummary, ResultsError};
-use crate::workspace::{CommitError, Holder, WorkspaceLock};
+use crate::workspace::{CommitError, Holder, SyncError, WorkspaceLock};
 
 use super::args::{Layers, Results, ResultsCommand};
 use super::context::Loading;
@@ -45,7 +45,7 @@ pub(super) fn results(command: &Results) -> Result<u8, CliError> {
 }
 
 fn list(plan: &Plan) -> Result<u8, CliError> {
-    let kept = results::list(&plan.places.state).map_err(|error| CliError::new(End::Sync, error))?;
+    let kept = results::list(&plan.places.state).map_err(state_error)?;
     if kept.is_empty() {
         return answer(&format!("no kept results of {}\n", plan.workspace.display()));
     }
@@ -123,7 +123,7 @@ fn find(plan: &Plan, id: Option<&str>) -> Result<String, CliError> {
     if let Some(id) = id {
         return results::resolve(&plan.places.state, id).map_err(results_error);
     }
-    let kept = results::list(&plan.places.state).map_err(|error| CliError::new(End::Sync, error))?;
+    let kept = results::list(&plan.places.state).map_err(state_error)?;
     match kept.first() {
         Some(newest) => Ok(newest.id.clone()),
         None => Err(CliError::new(
@@ -133,7 +133,14 @@ fn find(plan: &Plan, id: Option<&str>) -> Result<String, CliError> {
     }
 }
 
+fn state_error(error: SyncError) -> CliError {
+    CliError::of_own_folder(error, "XDG_STATE_HOME")
+}
+
 fn results_error(error: ResultsError) -> CliError {
+    if let ResultsError::Sync(error) = error {
+        return state_error(error);
+    }
     let end = match &error {
         ResultsError::NotFound(_) | ResultsError::Ambiguous { .. } => End::Usage,
         ResultsError::InUse(_) => End::Lost,

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use crate::event::Direction;
+use crate::sys::fs::{denial, obstacle};
 use crate::vfs::{Vfs, VfsPath};
 use crate::workspace::{self, Baseline, Pushed, Rules, StagingDir, SyncError};
 
@@ -201,21 +202,26 @@ fn staging_error(place: &StagingPlace, source: io::Error) -> VmError {
             message: format!("another session holds the staged copy `{}`", folder.display()),
             source: None,
         },
-        io::ErrorKind::PermissionDenied => VmError::Sync(SyncError::Io {
-            action: "use",
-            path: folder.clone(),
-            source: io::Error::other(format!(
-                "{source}: it belongs to another user, who has run devshell with this cache folder; remove it as that \
-                 user, or set XDG_CACHE_HOME"
-            )),
-        }),
-        _ => VmError::Sync(make_error(folder, source)),
+        io::ErrorKind::PermissionDenied => {
+            let why = format!("{source}: {}; {ELSEWHERE}", denial(folder));
+            VmError::Sync(make_error(folder, io::Error::other(why)))
+        }
+        _ => {
+            let source = match obstacle(folder) {
+                Some(obstacle) => io::Error::other(format!("{obstacle}, or {ELSEWHERE}")),
+                None => source,
+            };
+            VmError::Sync(make_error(folder, source))
+        }
     }
 }
 
+/// What helps wherever the cache folder is of no use.
+const ELSEWHERE: &str = "set XDG_CACHE_HOME or DEVSHELL_EXPORT_BASE to a folder of your own";
+
 fn make_error(path: &Path, source: io::Error) -> SyncError {
     SyncError::Io {
-        action: "make",
+        action: "make or use",
         path: path.to_path_buf(),
         source,
     }

@@ -26,7 +26,7 @@ pub(crate) use acl::Acl;
 pub(crate) use copy::reflink;
 pub(crate) use copy::{CopyMemory, copy_contents, read_full_at, write_all, write_all_at};
 pub(crate) use inside::{anchor_inside, entry_inside, folder_inside, give_name, nameless_file, new_file, remove_whole};
-pub(crate) use obstacle::{existing, obstacle};
+pub(crate) use obstacle::{denial, existing, obstacle};
 pub(crate) use open::{
     create_file, make_open, make_reachable, open_absolute, open_beneath, open_beneath_forced, open_child_dir, open_dir,
     open_file, open_file_forced, open_to_go_on, own_dirs_beneath,

@@ -1,9 +1,9 @@
 //! devshell's own folders where they cannot be what they are to be, and what is said of that.
 
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 
-use crate::support::{Disk, Project, finish, not_run, own_mounts, sure};
+use crate::support::{Disk, Project, devshell, finish, has, is_root, not_run, own_mounts, sure};
 
 #[test]
 fn what_stands_in_the_place_of_devshells_folders_ends_a_run_before_its_tools() {
@@ -77,6 +77,62 @@ fn a_failed_copy_that_filled_the_cache_disk_does_not_keep_the_next_one_from_its_
         .says("the disk is full")
         .says("devshell clean --all");
     assert!(!outside.exists(), "no tool was started");
+}
+
+#[test]
+fn of_a_folder_that_is_closed_it_is_said_whose_it_is() {
+    let test = "own_folders::of_a_folder_that_is_closed_it_is_said_whose_it_is";
+    if !is_root() || !has("setpriv") {
+        return not_run(test, "only root can become another user");
+    }
+    let project = Project::new("");
+    let place = project.root.parent().unwrap();
+    let closed = project.beside("closed");
+    std::fs::create_dir_all(closed.join("devshell")).unwrap();
+    let mode = |path: &Path, mode| std::fs::set_permissions(path, PermissionsExt::from_mode(mode)).unwrap();
+    std::fs::copy(devshell(), place.join("devshell")).unwrap();
+    sure(
+        place,
+        "chown",
+        &["-R", "65534:65534", "project", "home", "cache", "state"],
+    );
+    mode(place, 0o755);
+    let whose = |path: &Path| format!("`{}` belongs to user 0, and the caller is user 65534", path.display());
+    let as_user = |variable: &str, value: &Path, args: &[&str]| {
+        let mut command = project.program("setpriv");
+        command
+            .args(["--reuid=65534", "--regid=65534", "--clear-groups"])
+            .arg(place.join("devshell"))
+            .args(args)
+            .env(variable, value);
+        finish(command)
+    };
+    let copy = ["exec", "--set", "vm.host.strategy=copy", "--", "true"];
+    // Nobody has ever used it: there is only the folder.
+    std::fs::remove_dir(closed.join("devshell")).unwrap();
+    let ran = as_user("XDG_CACHE_HOME", &closed, &copy);
+    ran.code(74).says(&whose(&closed)).says("set XDG_CACHE_HOME");
+    assert!(!ran.stderr.contains("another user"), "{}", ran.stderr);
+
+    let own = closed.join("devshell");
+    std::fs::create_dir(&own).unwrap();
+    mode(&own, 0o700);
+    for (variable, args) in [
+        ("XDG_STATE_HOME", &["clean", "--all"] as &[&str]),
+        ("XDG_CACHE_HOME", &["clean", "--all"]),
+        ("XDG_STATE_HOME", &["results"]),
+        ("XDG_STATE_HOME", &["results", "drop", "--all"]),
+        ("XDG_CACHE_HOME", &copy),
+    ] {
+        let ran = as_user(variable, &closed, args);
+        ran.code(74).says(&whose(&own)).says(&format!("set {variable}"));
+    }
+    // The folder that is meant is named, and not only the one that says no.
+    let meant = closed.join("none/devshell");
+    let ran = as_user("XDG_STATE_HOME", &closed.join("none"), &["exec", "--", "true"]);
+    ran.code(74)
+        .says(&format!("state folder `{}/", meant.display()))
+        .says(&format!("(nothing can be made in `{}`)", closed.display()));
 }
 
 #[test]

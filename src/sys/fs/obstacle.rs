@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 /// Something that is no folder where one is wanted; says so in words, with what helps.
@@ -52,6 +53,18 @@ pub(crate) fn obstacle(folder: &Path) -> Option<Obstacle> {
             target: at.read_link().ok()?,
         }),
         Err(_) => None,
+    }
+}
+
+/// Why a folder is closed to the caller, in words, by whose it is or whose the nearest one on the way is.
+pub(crate) fn denial(folder: &Path) -> String {
+    let at = existing(folder);
+    let (caller, _) = super::caller();
+    let name = at.display();
+    match at.metadata().map(|found| found.uid()) {
+        Ok(owner) if owner == caller => format!("`{name}` is closed to its own owner: `chmod u+rwx` it"),
+        Ok(owner) => format!("`{name}` belongs to user {owner}, and the caller is user {caller}"),
+        Err(_) => format!("`{name}` is closed to the caller, user {caller}"),
     }
 }
 
