@@ -49,7 +49,7 @@ impl Runner<'_> {
                 let when = "while what the tools changed was brought back; it is given up";
                 interrupted(&self.cancel, when)
             } else {
-                Failure::of(error.end(self.cancel.signal()), &error)
+                self.if_moved(Failure::of(error.end(self.cancel.signal()), &error))
             };
             self.fail(failure);
             None
@@ -142,13 +142,24 @@ impl Runner<'_> {
                         &self.cancel,
                         "while the result was being committed; the commit was undone",
                     ),
-                    error => Failure::of(end, &error),
+                    error => self.if_moved(Failure::of(end, &error)),
                 };
                 self.fail(failure);
                 let kept = self.keep(&baseline);
                 self.write_back_finished(WriteBackState::Refused, 0, 0, conflicts);
                 kept
             }
+        }
+    }
+
+    /// The same failure, with what became of the workspace's folder where that is why.
+    fn if_moved(&self, failure: Failure) -> Failure {
+        match self.lock.as_ref().and_then(|lock| lock.moved(&self.plan.workspace)) {
+            None => failure,
+            Some(moved) => Failure {
+                message: failure.message.map(|why| format!("{why}; {moved}")),
+                ..failure
+            },
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
@@ -84,6 +84,29 @@ impl WorkspaceLock {
         locked.map_err(|source| LockError::Io {
             root: root.to_owned(),
             source,
+        })
+    }
+
+    /// What became of the folder that is held, if it is not the one at `root` any more; in words.
+    #[must_use]
+    pub fn moved(&self, root: &Path) -> Option<String> {
+        let held = fs::stat_fd(&self.folder).ok()?.id();
+        if fs::open_dir(root)
+            .and_then(fs::stat_fd)
+            .is_ok_and(|there| there.id() == held)
+        {
+            return None;
+        }
+        let now = std::fs::read_link(format!("/proc/self/fd/{}", self.folder.as_raw_fd())).ok()?;
+        // So the kernel marks it.
+        let removed = now.as_os_str().as_encoded_bytes().ends_with(b" (deleted)");
+        Some(if removed {
+            "the workspace's folder was removed while the run held it".to_owned()
+        } else {
+            format!(
+                "the workspace's folder was moved to `{}` while the run held it: move it back",
+                now.display()
+            )
         })
     }
 

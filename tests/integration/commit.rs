@@ -74,6 +74,27 @@ fn every_kind_of_change_under_the_run_is_a_conflict() {
 }
 
 #[test]
+fn a_workspace_that_is_moved_under_the_run_is_named_and_its_result_is_kept() {
+    for strategy in ["overlay", "copy"] {
+        let project = Project::new("");
+        let (pause, marker, go) = project.pause();
+        let set = format!("vm.host.strategy={strategy}");
+        let script = format!("echo new > made; {pause}");
+        let running = project.start_until(&["exec", "--set", &set, "--", "sh", "-c", &script], &marker);
+        let moved = project.beside("moved");
+        std::fs::rename(&project.root, &moved).unwrap();
+        std::fs::write(&go, "").unwrap();
+        let ran = running.end();
+        let told = format!("was moved to `{}` while the run held it", moved.display());
+        ran.code(74).says(&told).says("the result is kept as");
+        std::fs::rename(&moved, &project.root).unwrap();
+        assert!(!project.exists("made"), "{strategy}");
+        project.devshell(&["results", "apply"]).code(0);
+        assert_eq!(project.read("made"), "new\n", "{strategy}");
+    }
+}
+
+#[test]
 fn a_read_only_folder_is_written_into_and_stays_read_only() {
     let project = Project::new("");
     project.write("locked/file", "original\n");

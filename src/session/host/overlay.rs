@@ -237,7 +237,17 @@ impl Overlay {
     /// outside the transaction: also a failed run keeps what was compiled.
     fn bring_caches_home(&self, stack: &Layers, cx: &mut Context) -> Result<(), VmError> {
         let cancel = cx.cancel;
-        let kept = workspace::keep_caches(stack, &self.rules, &self.folder, &|| cancel.is_raised())?;
+        let kept = match workspace::keep_caches(stack, &self.rules, &self.folder, &|| cancel.is_raised()) {
+            // The result is collected, and not to be lost for the sake of a cache.
+            Err(error) if !matches!(error, SyncError::Cancelled) => {
+                let source = std::error::Error::source(&error).map(|source| format!(": {source}"));
+                let source = source.unwrap_or_default();
+                cx.emitter
+                    .warn(format!("what caches came to could not be kept: {error}{source}"));
+                return Ok(());
+            }
+            other => other?,
+        };
         if let Some(error) = kept.failed.first() {
             cx.emitter.warn(format!(
                 "what {} cache entries came to could not be kept, the first one because: {error}",
