@@ -8,6 +8,7 @@
 
 mod hide;
 mod unwritten;
+mod word;
 
 use std::time::{Duration, Instant};
 
@@ -18,6 +19,8 @@ use serde::Serialize;
 
 use crate::exit::Class;
 use crate::mask::Mask;
+
+pub use word::Word;
 
 pub(crate) use unwritten::unwritten;
 
@@ -222,18 +225,18 @@ pub struct ToolTerminal {
     pub interactive: bool,
 }
 
-/// What to type next, each command as its argv.
+/// What to type next, each command as its argv. An argument that is not UTF-8 stands there as a shell reads it.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, JsonSchema)]
 pub struct Next {
     /// Repeats only the tool that decided. What looks like a secret is left out of it.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub repeat: Option<Vec<String>>,
+    pub repeat: Option<Vec<Word>>,
     /// Shows what the kept result would change.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub diff: Option<Vec<String>>,
+    pub diff: Option<Vec<Word>>,
     /// Applies the kept result.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub apply: Option<Vec<String>>,
+    pub apply: Option<Vec<Word>>,
 }
 
 impl Next {

@@ -8,8 +8,9 @@ use std::path::Path;
 use anyhow::anyhow;
 
 use crate::config::{self, FILE_NAME};
+use crate::event::Word;
 use crate::exit::End;
-use crate::quote::command_line;
+use crate::report::typed;
 use crate::starter::{Starter, starter};
 
 use super::end::{CliError, answer, say};
@@ -117,7 +118,7 @@ fn unwritable(file: &Path, error: io::Error) -> CliError {
 /// A path without the `./` before it, quoted where a shell needs it.
 fn shown(path: &Path) -> String {
     let path = path.strip_prefix(".").unwrap_or(path);
-    command_line([path.to_string_lossy()])
+    typed(&[Word::from(path.as_os_str())])
 }
 
 /// The config that commands in the folder have used so far.

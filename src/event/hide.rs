@@ -87,7 +87,7 @@ impl EventBody {
                 hide_some(tool, mask);
                 hide_some(error, mask);
                 let words = [repeat, diff, apply].into_iter().flatten().flatten();
-                words.for_each(|word| hide(word, mask));
+                words.for_each(|word| hide(word.text_mut(), mask));
             }
             Self::LockWaiting {
                 pid: _,
@@ -134,7 +134,7 @@ mod tests {
     use std::io;
 
     use super::*;
-    use crate::event::{Emitter, Event, EventSink, OutputData, Stream, ToolOutcome, WriteBackState};
+    use crate::event::{Emitter, Event, EventSink, OutputData, Stream, ToolOutcome, Word, WriteBackState};
     use crate::exit::Class;
 
     const SECRET: &str = "hunter22";
@@ -199,7 +199,7 @@ mod tests {
                 elapsed_ms: 1,
                 kept: None,
                 next: Next {
-                    repeat: Some(vec![text()]),
+                    repeat: Some(vec![Word::from(text().as_str())]),
                     ..Next::default()
                 },
             },

@@ -8,7 +8,7 @@ use crate::quote::command_line;
 use super::record::{Record, RunEnd, ToolRecord, ToolState};
 use super::said::{Said, Tone};
 use super::tail::{Tail, cut};
-use super::words::time;
+use super::words::{time, typed};
 
 /// How many lines of a tool's output are repeated.
 const LINES: usize = 20;
@@ -34,7 +34,7 @@ pub(super) fn closing(record: &Record) -> Vec<Said> {
     }
     lines.extend(kept(end));
     if let Some(repeat) = &end.next.repeat {
-        lines.push(said("only this tool again", command_line(repeat)));
+        lines.push(said("only this tool again", typed(repeat)));
     }
     lines
 }
@@ -130,7 +130,7 @@ fn kept(end: &RunEnd) -> Vec<Said> {
     let commands = [("to look at it", &end.next.diff), ("to apply it", &end.next.apply)];
     for (what, command) in commands {
         if let Some(command) = command {
-            lines.push(said(what, command_line(command)));
+            lines.push(said(what, typed(command)));
         }
     }
     lines

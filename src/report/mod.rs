@@ -39,6 +39,7 @@ pub use pipe::Pipe;
 pub use plain::{PlainReporter, Terminals};
 pub use terminal::{TerminalReporter, TerminalStyle};
 pub use words::last_line;
+pub(crate) use words::typed;
 
 /// Hands each event to several sinks. All of them get every event, also when one fails; the
 /// first failure is returned. A report that cannot be finished is told by the sinks behind it.

@@ -1,6 +1,6 @@
 //! Events of made-up runs, for the tests of reporters.
 
-use crate::event::{Event, EventBody, Next, OutputData, Stream, ToolOutcome, WriteBackState};
+use crate::event::{Event, EventBody, Next, OutputData, Stream, ToolOutcome, Word, WriteBackState};
 use crate::exit::Class;
 
 use super::record::Record;
@@ -161,7 +161,7 @@ impl Script {
     }
 
     pub(super) fn finished(&mut self, class: Class, exit_code: u8, tool: Option<&str>, kept: Option<&str>) {
-        let words = |text: String| text.split(' ').map(str::to_owned).collect();
+        let words = |text: String| text.split(' ').map(Word::from).collect();
         self.emit(EventBody::RunFinished {
             class,
             exit_code,

@@ -2,8 +2,9 @@
 
 use std::fmt::Write as _;
 
-use crate::event::{EventBody, ToolOutcome};
+use crate::event::{EventBody, ToolOutcome, Word};
 use crate::exit::{Class, signal_name};
+use crate::quote::command_line;
 
 /// Seconds with one decimal, as the last line has them: `3.2s`.
 pub(super) fn seconds(elapsed_ms: u64) -> String {
@@ -17,6 +18,18 @@ pub(super) fn time(elapsed_ms: u64) -> String {
     } else {
         seconds(elapsed_ms)
     }
+}
+
+/// A command line that can be typed as it stands.
+pub(crate) fn typed(words: &[Word]) -> String {
+    let words: Vec<String> = words
+        .iter()
+        .map(|word| match word.is_quoted() {
+            true => word.text().to_owned(),
+            false => command_line([word.text()]),
+        })
+        .collect();
+    words.join(" ")
 }
 
 /// How a tool ended, in a few words.

@@ -1,7 +1,11 @@
 //! What is said at the end of a run: the summary, the failure, and what to type next.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
+
 use crate::run::events;
-use crate::support::{Project, Ran, finish};
+use crate::support::{Project, Ran, finish, has, not_run};
 
 const TWO: &str = r#"
 [[tool]]
@@ -119,6 +123,37 @@ fn an_exec_is_repeated_as_it_was_typed() {
     let mut shell = project.program("sh");
     shell.args(["-c", after(&ran, "only this tool again: ")]);
     finish(shell).code(1).says("host, copy");
+}
+
+#[test]
+fn a_path_that_is_not_utf_8_can_be_typed_again() {
+    if !has("bash") {
+        return not_run("a_path_that_is_not_utf_8_can_be_typed_again", "no bash here");
+    }
+    let project = Project::named("top");
+    let folder = OsStr::from_bytes(b"caf\xe9it's");
+    let file = Path::new(folder).join("devshell.toml");
+    project.write(&file, "[[tool]]\nname = \"t\"\nscript = 'echo x > made; exit 5'\n");
+    let mut command = project.command(["run"]);
+    command.arg(&file).args(["--events", "events.jsonl"]);
+    let ran = finish(command);
+    ran.code(5);
+    let quoted = r"$'caf\351it\'s/devshell.toml'";
+    let line = after(&ran, "only this tool again: ");
+    assert!(line.ends_with(&format!("run {quoted} --only t")), "{line}");
+    let next = &events(&project.read("events.jsonl"), "run_finished")[0]["next"];
+    assert_eq!(next["repeat"][2], quoted);
+    assert_eq!(next["diff"][3], quoted);
+    for (what, code) in [
+        ("only this tool again: ", 5),
+        ("to look at it: ", 0),
+        ("to apply it: ", 0),
+    ] {
+        let mut shell = project.program("bash");
+        shell.args(["-c", after(&ran, what)]);
+        finish(shell).code(code);
+    }
+    assert_eq!(project.read(Path::new(folder).join("made")), "x\n");
 }
 
 #[test]
