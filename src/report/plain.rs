@@ -15,6 +15,9 @@ use super::summary::summary;
 use super::tail::cut;
 use super::words::{how, last_line_of, time};
 
+/// Why a tool is skipped that the command line does not choose, as the plan words it.
+const NOT_CHOSEN: &str = "not in --only";
+
 /// Which of devshell's own streams are terminals.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Terminals {
@@ -32,6 +35,8 @@ pub struct PlainReporter {
     /// Where the last line goes, if not to `err`.
     last: Option<Pipe>,
     own: OwnLines,
+    /// Tools that `--only` leaves out. Who names one of many knows that of the others.
+    not_chosen: Vec<String>,
     /// Whether `out` and `err` lead to one place.
     joined: bool,
     pub(super) terminals: Terminals,
@@ -50,6 +55,7 @@ impl PlainReporter {
             err,
             last: None,
             own: OwnLines::default(),
+            not_chosen: Vec::new(),
             joined: terminals.stdout && terminals.stderr,
             terminals,
             record: Record::default(),
@@ -273,9 +279,18 @@ impl EventSink for PlainReporter {
                 };
                 self.say_in(tone, &text)
             }
+            EventBody::ToolSkipped { tool, why } if why == NOT_CHOSEN => {
+                self.not_chosen.push(tool.clone());
+                Ok(())
+            }
             EventBody::ToolSkipped { tool, why } => self.say_in(Tone::Faint, &format!("{tool} skipped: {why}")),
             EventBody::Warning { message } => self.say(&format!("warning: {message}")),
             EventBody::RunFinished { .. } => {
+                match std::mem::take(&mut self.not_chosen).as_slice() {
+                    [] => {}
+                    [tool] => self.say_in(Tone::Faint, &format!("{tool} skipped: {NOT_CHOSEN}"))?,
+                    tools => self.say_in(Tone::Faint, &format!("{} tools skipped: {NOT_CHOSEN}", tools.len()))?,
+                }
                 for line in summary(&self.record, self.columns)
                     .into_iter()
                     .chain(closing(&self.record))

@@ -182,7 +182,19 @@ name = "d"
 script = "exit 9"
 "#,
     );
-    project.devshell(&["run", "--only", "c,a"]).code(0);
+    let chosen = project.devshell(&["run", "--only", "c,a", "--events", "e"]);
+    chosen.code(0).says("devshell: 2 tools skipped: not in --only\n");
+    assert_eq!(
+        chosen.stderr.matches(" skipped: not in --only").count(),
+        1,
+        "{}",
+        chosen.stderr
+    );
+    let skipped = events(&project.read("e"), "tool_skipped");
+    assert_eq!(
+        skipped.iter().map(|event| &event["tool"]).collect::<Vec<_>>(),
+        ["b", "d"]
+    );
     assert_eq!(project.read("log"), "a\nc\n", "in the order of the config");
     project.devshell(&["run", "--from", "c", "--only", "c"]).code(0);
     assert_eq!(project.read("log"), "a\nc\nc\n");
