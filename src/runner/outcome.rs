@@ -79,6 +79,15 @@ impl Failure {
         self.tool.is_none() || matches!(self.end, End::Interrupted(_) | End::Lost | End::Protocol)
     }
 
+    /// What is said of it where another one decides: there the tool's name does not stand above it.
+    pub(super) fn beside(self) -> Option<String> {
+        let message = self.message?;
+        Some(match self.tool {
+            Some(tool) => format!("`{tool}`: {message}"),
+            None => message,
+        })
+    }
+
     /// What a tool's end means for the run, `None` for a success.
     /// A cancelled tool decides nothing by itself: the caller knows who cancelled it.
     pub(super) fn of_tool(tool: &str, exit: &ToolExit) -> Option<Self> {

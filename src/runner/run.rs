@@ -260,11 +260,11 @@ impl<'a> Runner<'a> {
                 None
             }
             Some(first) if failure.outweighs_tools() && !first.outweighs_tools() => {
-                std::mem::replace(first, failure).message
+                Some(std::mem::replace(first, failure))
             }
-            Some(_) => failure.message,
+            Some(_) => Some(failure),
         };
-        if let Some(message) = told {
+        if let Some(message) = told.and_then(Failure::beside) {
             self.emitter.warn(message);
         }
     }

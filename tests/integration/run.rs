@@ -205,6 +205,12 @@ script = "exit 9"
         "{}",
         kept_going.stderr
     );
+    let slow = ["--set", "tool.d.script=sleep 60", "--set", "tool.d.timeout=100ms"];
+    let args = [&["run", "--keep-going"][..], &slow].concat();
+    project
+        .devshell(&args)
+        .code(7)
+        .says("devshell: warning: `d`: timeout after 100ms\n");
     project.devshell(&["run", "--only", "cc"]).code(64).says("no tool `cc`");
 }
 
