@@ -104,7 +104,12 @@ pub(super) fn answer_in_colour(text: &str) -> Result<u8, CliError> {
 /// An answer on stdout. A reader that went away has read enough.
 pub(super) fn answer(text: &str) -> Result<u8, CliError> {
     let mut out = std::io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+    answered(out.write_all(text.as_bytes()).and_then(|()| out.flush()))
+}
+
+/// How the writing of an answer ends the command.
+pub(super) fn answered(written: std::io::Result<()>) -> Result<u8, CliError> {
+    match written {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(CliError::new(
             End::Sync,
             anyhow::Error::new(error).context("cannot write to stdout"),

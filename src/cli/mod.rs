@@ -33,6 +33,7 @@ mod sidecar;
 mod terminal;
 
 use std::ffi::OsString;
+use std::io::Write as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 
@@ -43,6 +44,9 @@ use crate::exit::{Class, End, ExitCodePolicy};
 use crate::report::last_line;
 
 use args::{Cli, Command};
+
+/// The name before everything that devshell says.
+const PROGRAM: &str = "devshell";
 
 /// Entry of the `devshell` program.
 #[must_use]
@@ -77,7 +81,7 @@ fn dispatch(args: impl Iterator<Item = OsString>) -> u8 {
     }
     let cli = match Cli::try_parse_from(args) {
         Ok(cli) => cli,
-        Err(error) => return not_parsed(&error),
+        Err(error) => return not_parsed(&error, PROGRAM),
     };
     // Tests reach the boundary above by this; it is no command.
     if std::env::var_os("DEVSHELL_TEST_PANIC").is_some() {
@@ -104,14 +108,24 @@ fn dispatch(args: impl Iterator<Item = OsString>) -> u8 {
     }
 }
 
-/// Help and version are answers; anything else is a wrong command line.
-fn not_parsed(error: &clap::Error) -> u8 {
-    let _ = error.print();
+/// Help and version are answers; anything else is a wrong command line. The last line is that of the program that was
+/// called.
+fn not_parsed(error: &clap::Error, program: &str) -> u8 {
+    let printed = error.print();
     match error.kind() {
-        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => 0,
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+            match end::answered(printed.and_then(|()| std::io::stdout().flush())) {
+                Ok(code) => code,
+                Err(error) => {
+                    end::say_line(&format!("{program}: error: {}", error.text()));
+                    error.code()
+                }
+            }
+        }
         _ => {
             let code = End::Usage.code(ExitCodePolicy::Tool);
-            end::say_line(&last_line(Class::Usage, None, code, None, None));
+            let line = last_line(Class::Usage, None, code, None, None);
+            end::say_line(&line.replacen(PROGRAM, program, 1));
             code
         }
     }

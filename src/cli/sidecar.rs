@@ -35,7 +35,7 @@ pub(super) fn run(args: impl Iterator<Item = OsString>) -> u8 {
     let inherited = sockets::inherited();
     let cli = match Cli::try_parse_from(args) {
         Ok(cli) => cli,
-        Err(error) => return super::not_parsed(&error),
+        Err(error) => return super::not_parsed(&error, NAME),
     };
     match serve_as_typed(&cli, inherited) {
         Ok(code) => code,

@@ -349,14 +349,24 @@ fn there_is_a_manual_page_for_each_command() {
 #[test]
 fn a_reader_that_goes_away_has_read_enough() {
     let project = Project::named("bare");
-    for args in [&["schema"][..], &["completions", "bash"], &["man"], &["init"]] {
+    for args in [
+        &["schema"][..],
+        &["completions", "bash"],
+        &["man"],
+        &["init"],
+        &["--help"],
+    ] {
         let mut command = project.command(args);
         let (reader, writer) = std::io::pipe().unwrap();
         drop(reader);
         command.stdout(writer);
         assert_eq!(finish(command).code(0).stderr, "", "{args:?}");
     }
-    let mut full = project.command(["schema"]);
-    full.stdout(std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap());
-    finish(full).code(74).says("cannot write to stdout");
+    for args in [&["schema"][..], &["--version"], &["--help"], &["run", "--help"]] {
+        let mut full = project.command(args);
+        full.stdout(std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap());
+        finish(full)
+            .code(74)
+            .says("devshell: error: cannot write to stdout: No space left");
+    }
 }

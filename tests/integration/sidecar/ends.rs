@@ -251,7 +251,8 @@ fn wrong_command_lines_are_told_of() {
         finish(command)
     };
     run(&[]).code(64).says("--serve-socket");
-    run(&["--serve"]).code(64);
+    let wrong = run(&["--serve"]);
+    assert_eq!(wrong.code(64).last_line(), "devshell-vm: class=usage code=64");
     run(&["--serve-stdio", "--serve-socket", "s"]).code(64);
     run(&["--serve-stdio", "--root", "none"]).code(64).says("none");
     run(&["--serve-stdio", "--grace", "5"]).code(64).says("`5s`");
