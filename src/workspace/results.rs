@@ -106,6 +106,7 @@ mod tests {
         bench.write("gone", "g");
         bench.write("deep/down", "d");
         chmod(bench.real("script"), 0o644);
+        symlink("text", bench.real("moved")).unwrap();
         let (mut vfs, pulled) = bench.run(|bench| {
             put(&bench.staged("text"), "one\n2\nthree\n");
             fs::write(bench.staged("binary"), b"\xff\0").unwrap();
@@ -116,6 +117,8 @@ mod tests {
             put(&bench.staged("new/file"), "fresh\n");
             symlink("text", bench.staged("link")).unwrap();
         });
+            fs::remove_file(bench.staged("moved")).unwrap();
+            symlink("a\nb", bench.staged("moved")).unwrap();
         let root = bench.temp.path().join("state");
         let state = root.join("key");
         let id = keep(&mut vfs, &pulled.baseline, &bench.rules, &root, &state, &new(), &|| {
@@ -137,7 +140,7 @@ mod tests {
         assert_eq!((summary.id.as_str(), summary.class.as_str()), (id.as_str(), "tool"));
         assert_eq!(
             (summary.written, summary.deleted, summary.bytes),
-            (7, 2, 12 + 2 + 2 + 11 + 6)
+            (8, 2, 12 + 2 + 2 + 11 + 6)
         );
         assert_eq!(resolve(&state, &id[..4]).unwrap(), id);
         assert!(matches!(resolve(&state, "9999"), Err(ResultsError::NotFound(_))));
@@ -148,7 +151,7 @@ mod tests {
             String::from_utf8(out).unwrap(),
             "M binary\nbinary files differ\n\
              T deep\n--- /dev/null\n+++ b/deep\n@@ -0,0 +1 @@\n+a file now\n\
-             D deep/down\nD gone\nA link\nA new\n\
+             D deep/down\nD gone\nA link (link to text)\nM moved (link text -> \"a\\nb\")\nA new\n\
              A new/file\n--- /dev/null\n+++ b/new/file\n@@ -0,0 +1 @@\n+fresh\n\
              M script (mode 644 -> 755)\n\
              M text\n--- a/text\n+++ b/text\n@@ -1,3 +1,3 @@\n one\n-two\n+2\n three\n"
@@ -156,7 +159,7 @@ mod tests {
 
         let area = bench.temp.path().join("area");
         let report = apply(&state, &id, &bench.real(""), &area, &|| false).unwrap();
-        assert_eq!((report.written, report.deleted), (7, 3));
+        assert_eq!((report.written, report.deleted), (8, 3));
         assert_eq!(fs::read(bench.real("text")).unwrap(), b"one\n2\nthree\n");
         assert_eq!(fs::read(bench.real("deep")).unwrap(), b"a file now\n");
         assert!(!bench.real("gone").exists());

@@ -35,6 +35,9 @@ pub fn diff(kept: &KeptResult, workspace: &Path, out: &mut dyn Write) -> Result<
         match describe(&before, &after, path, node, old.as_ref())? {
             None => {}
             Some(Shown::Status(letter)) => writeln!(out, "{letter} {name}").map_err(ResultsError::Output)?,
+            Some(Shown::Link(letter, targets)) => {
+                writeln!(out, "{letter} {name} ({targets})").map_err(ResultsError::Output)?;
+            }
             Some(Shown::Mode(was, is)) => {
                 writeln!(out, "M {name} (mode {was:o} -> {is:o})").map_err(ResultsError::Output)?;
             }
@@ -49,6 +52,8 @@ pub fn diff(kept: &KeptResult, workspace: &Path, out: &mut dyn Write) -> Result<
 
 enum Shown {
     Status(char),
+    /// Where a link leads, and where the one in its place led.
+    Link(char, String),
     Mode(u32, u32),
     Content(char, Option<Vec<u8>>, Vec<u8>),
 }
@@ -72,8 +77,15 @@ fn describe(
             _ => Some(Shown::Status(letter(Kind::Dir))),
         },
         Node::Symlink { target, .. } => {
-            let same = before.read_link(path).is_ok_and(|was| was == *target);
-            (!same).then_some(Shown::Status(letter(Kind::Symlink)))
+            let is = printable(target.as_os_str());
+            match before.read_link(path) {
+                Ok(was) if was == *target => None,
+                Ok(was) => {
+                    let targets = format!("link {} -> {is}", printable(was.as_os_str()));
+                    Some(Shown::Link(letter(Kind::Symlink), targets))
+                }
+                Err(_) => Some(Shown::Link(letter(Kind::Symlink), format!("link to {is}"))),
+            }
         }
         Node::File(file) => {
             let letter = letter(Kind::File);
