@@ -3,18 +3,21 @@
 use std::fmt::Write as _;
 use std::io::Write as _;
 
+use crate::event::Word;
 use crate::exit::End;
 use crate::plan::Plan;
 use crate::process::{Cancel, forward_to};
+use crate::report::typed;
 use crate::runner::lock_end;
 use crate::workspace::results::{self, ResultSummary, ResultsError};
-use crate::workspace::{CommitError, Holder, SyncError, WorkspaceLock};
+use crate::workspace::{CommitError, Conflict, Holder, SyncError, WorkspaceLock};
 
 use super::args::{Layers, Results, ResultsCommand};
 use super::context::Loading;
 use super::end::{CliError, answer, say};
 use super::nested::{Nesting, nesting};
 use super::recovery::{recover, recover_if_idle};
+use super::repeat::results_command;
 
 pub(super) fn results(command: &Results) -> Result<u8, CliError> {
     // Without a config the current folder is the workspace, as for `exec`.
@@ -33,7 +36,7 @@ pub(super) fn results(command: &Results) -> Result<u8, CliError> {
     match command.what.as_ref().unwrap_or(&ResultsCommand::List) {
         ResultsCommand::List => list(&plan),
         ResultsCommand::Diff { id } => diff(&plan, id.as_deref()),
-        ResultsCommand::Apply { id } => apply(&plan, id.as_deref()),
+        ResultsCommand::Apply { id } => apply(&plan, &results_command(command.file.as_deref(), &layers), id.as_deref()),
         ResultsCommand::Drop { id, .. } => match id {
             Some(id) => drop_one(&plan, id),
             None => {
@@ -84,7 +87,7 @@ fn diff(plan: &Plan, id: Option<&str>) -> Result<u8, CliError> {
     }
 }
 
-fn apply(plan: &Plan, id: Option<&str>) -> Result<u8, CliError> {
+fn apply(plan: &Plan, typed_as: &[Word], id: Option<&str>) -> Result<u8, CliError> {
     if nesting(plan) != Nesting::Outside {
         let why = "a tool of a run of this workspace cannot apply a result: it would wait for its own run";
         return Err(CliError::new(End::Usage, anyhow::anyhow!(why)));
@@ -104,12 +107,37 @@ fn apply(plan: &Plan, id: Option<&str>) -> Result<u8, CliError> {
         ResultsError::Commit(CommitError::Cancelled) => {
             CliError::new(End::Interrupted(cancel.signal().unwrap_or(2)), error)
         }
+        ResultsError::Commit(CommitError::Conflict { paths }) => at_odds(plan, typed_as, &id, paths),
         error => results_error(error),
     })?;
     answer(&format!(
         "applied {id}: {} written, {} deleted\n",
         report.written, report.deleted
     ))
+}
+
+/// A result that cannot be applied, with what can be done about it. Its contents have numbers for names, so the way
+/// to those that are at odds is told.
+fn at_odds(plan: &Plan, typed_as: &[Word], id: &str, paths: Vec<Conflict>) -> CliError {
+    /// As many as the error itself names.
+    const SHOWN: usize = 5;
+    let mut diff = typed_as.to_vec();
+    diff.extend(["diff", id].map(Word::from));
+    let mut contents = String::new();
+    if let Ok(kept) = results::load(&plan.places.state, id) {
+        for Conflict { path, .. } in paths.iter().take(SHOWN) {
+            if let Some(content) = kept.content(path) {
+                let _ = write!(contents, ", its `{}` is {}", path.display(), content.display());
+            }
+        }
+    }
+    let error = CommitError::Conflict { paths };
+    let why = anyhow::anyhow!(
+        "{error}; nothing was applied, and the result is kept. `{}` shows what it would change{contents}: copy from it \
+         what you want, put what is at odds back to what it was and apply again, or run again",
+        typed(&diff)
+    );
+    CliError::new(End::Conflict, why)
 }
 
 fn drop_one(plan: &Plan, id: &str) -> Result<u8, CliError> {

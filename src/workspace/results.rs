@@ -3,6 +3,7 @@
 mod diff;
 mod keep;
 mod manifest;
+mod originals;
 mod retain;
 mod store;
 
@@ -105,8 +106,8 @@ mod tests {
         bench.write("script", "#!");
         bench.write("gone", "g");
         bench.write("deep/down", "d");
-        chmod(bench.real("script"), 0o644);
         symlink("text", bench.real("moved")).unwrap();
+        chmod(bench.real("script"), 0o644);
         let (mut vfs, pulled) = bench.run(|bench| {
             put(&bench.staged("text"), "one\n2\nthree\n");
             fs::write(bench.staged("binary"), b"\xff\0").unwrap();
@@ -116,9 +117,9 @@ mod tests {
             put(&bench.staged("deep"), "a file now\n");
             put(&bench.staged("new/file"), "fresh\n");
             symlink("text", bench.staged("link")).unwrap();
-        });
             fs::remove_file(bench.staged("moved")).unwrap();
             symlink("a\nb", bench.staged("moved")).unwrap();
+        });
         let root = bench.temp.path().join("state");
         let state = root.join("key");
         let id = keep(&mut vfs, &pulled.baseline, &bench.rules, &root, &state, &new(), &|| {
@@ -233,6 +234,58 @@ mod tests {
             Err(ResultsError::Commit(CommitError::Conflict { .. }))
         ));
         assert_eq!((snapshot(&bench.real("")), snapshot(&state)), before);
+    }
+
+    #[test]
+    fn what_was_put_back_to_what_it_was_is_no_conflict_whatever_its_time() {
+        let (bench, state, id) = kept();
+        let area = bench.temp.path().join("area");
+        for (path, text) in [("text", "one\ntwo\nthree\n"), ("gone", "g")] {
+            bench.write(path, "an editor");
+            let result = apply(&state, &id, &bench.real(""), &area, &|| false);
+            assert!(matches!(
+                result,
+                Err(ResultsError::Commit(CommitError::Conflict { .. }))
+            ));
+            fs::remove_file(bench.real(path)).unwrap();
+            bench.write(path, text);
+        }
+        // As long, and not the same.
+        bench.write("deep/down", "D");
+        let result = apply(&state, &id, &bench.real(""), &area, &|| false);
+        let Err(ResultsError::Commit(CommitError::Conflict { paths })) = result else {
+            panic!("{result:?}");
+        };
+        assert_eq!(paths.len(), 1, "{paths:?}");
+        bench.write("deep/down", "d");
+        chmod(bench.real("text"), 0o600);
+        let mode = bench.real("text").metadata().unwrap();
+        assert!(
+            apply(&state, &id, &bench.real(""), &area, &|| false).is_err(),
+            "{mode:?}"
+        );
+        chmod(bench.real("text"), 0o644);
+        apply(&state, &id, &bench.real(""), &area, &|| false).unwrap();
+        assert_eq!(fs::read(bench.real("text")).unwrap(), b"one\n2\nthree\n");
+        assert!(!bench.real("gone").exists() && bench.real("deep").is_file());
+    }
+
+    #[test]
+    fn without_what_the_originals_were_the_times_decide() {
+        let (bench, state, id) = kept();
+        fs::remove_file(state.join("results").join(&id).join("originals")).unwrap();
+        bench.write("text", "one\ntwo\nthree\n");
+        let area = bench.temp.path().join("area");
+        assert!(apply(&state, &id, &bench.real(""), &area, &|| false).is_err());
+    }
+
+    #[test]
+    fn a_kept_content_is_found_by_the_path_of_its_file() {
+        let (_bench, state, id) = kept();
+        let open = load(&state, &id).unwrap();
+        let content = open.content("new/file".as_ref()).unwrap();
+        assert_eq!(fs::read(content).unwrap(), b"fresh\n");
+        assert_eq!(open.content("gone".as_ref()), None);
     }
 
     #[test]

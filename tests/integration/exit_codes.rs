@@ -152,8 +152,36 @@ fn a_tree_that_changed_under_the_run_is_73_and_keeps_the_result() {
             .out()
             .contains("+tool")
     );
-    project.devshell(&["results", "apply", ran.kept()]).code(73);
+    let id = ran.kept();
+    project
+        .devshell(&["results", "apply", id])
+        .code(73)
+        .says("`file` changed; nothing was applied, and the result is kept. `")
+        .says(&format!(
+            "results diff {id}` shows what it would change, its `file` is /"
+        ))
+        .says(&format!("results/{id}/files/0: copy from it"))
+        .says("or run again");
     assert_eq!(project.tree(), edited);
+}
+
+#[test]
+fn a_result_is_applied_where_what_was_edited_since_was_put_back() {
+    let project = Project::new("[[tool]]\nname = \"t\"\nscript = 'echo tool > file; rm gone; exit 3'\n");
+    project.write("file", "original\n");
+    project.write("gone", "g\n");
+    let kept = project.run();
+    let id = kept.code(3).kept();
+    project.write("file", "an editor\n");
+    project.write("gone", "g\n");
+    project
+        .devshell(&["results", "apply", id])
+        .code(73)
+        .says("at odds: `file` changed; nothing");
+    project.write("file", "original\n");
+    project.devshell(&["results", "apply", id]).code(0);
+    assert_eq!(project.read("file"), "tool\n");
+    assert!(!project.exists("gone"));
 }
 
 #[test]

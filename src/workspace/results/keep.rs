@@ -13,6 +13,7 @@ use crate::workspace::{Baseline, CancelFn, Rules, SyncError};
 
 use super::RESULTS;
 use super::manifest::{FILES, MANIFEST, Manifest};
+use super::originals::{ORIGINALS, Originals};
 use super::retain::prune;
 
 /// A result in the making begins with this; it does not count yet.
@@ -61,11 +62,13 @@ pub fn keep(
     let temp = results.join(format!("{UNFINISHED}{id}"));
     let mut moved = Vec::new();
     let manifest = Manifest::describe(vfs, baseline, rules, new);
+    let originals = Originals::read(vfs, baseline, cancel);
     let write = |moved: &mut Vec<(u32, PathBuf)>| -> Result<(), SyncError> {
         fs::make_private_dirs(&temp.join(FILES)).at("make the folder", &temp)?;
         let files = fs::open_dir(&temp.join(FILES)).at("open", &temp)?;
         bring(vfs, &files, &temp, moved, cancel)?;
         std::fs::write(temp.join(MANIFEST), manifest.encode().at("describe", &temp)?).at("write", &temp)?;
+        std::fs::write(temp.join(ORIGINALS), originals.encode().at("describe", &temp)?).at("write", &temp)?;
         // A power cut must not leave a result that counts and is not whole.
         fs::sync_file_system(&files).at("bring to the disk", &temp)?;
         std::fs::rename(&temp, results.join(&id)).at("finish", &temp)?;

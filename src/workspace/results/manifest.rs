@@ -105,6 +105,15 @@ impl Manifest {
         self.created
     }
 
+    /// The number of the content that is meant for a file.
+    pub(super) fn slot(&self, relative: &Path) -> Option<u32> {
+        let relative = relative.as_os_str().as_bytes();
+        self.nodes.iter().find_map(|(path, node)| match node {
+            WireNode::File { slot, .. } if path == relative => Some(*slot),
+            _ => None,
+        })
+    }
+
     pub(super) fn summary(&self, id: &str) -> ResultSummary {
         let deleted = self.nodes.iter().filter(|(_, node)| *node == WireNode::Deleted).count();
         ResultSummary {

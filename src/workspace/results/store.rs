@@ -6,10 +6,12 @@ use std::path::{Path, PathBuf};
 
 use crate::sys::fs;
 use crate::vfs::Vfs;
+use crate::workspace::content::slot_name;
 use crate::workspace::error::At as _;
 use crate::workspace::{Baseline, CancelFn, CommitReport, Rules, SyncError, commit};
 
 use super::manifest::{FILES, Manifest};
+use super::originals::Originals;
 use super::{RESULTS, ResultSummary, ResultsError};
 
 /// A kept result that was opened; as long as it is, nobody else removes or applies it.
@@ -23,6 +25,13 @@ pub struct KeptResult {
 }
 
 impl KeptResult {
+    /// Where the content lies that this result has for a file, by its path relative to the workspace.
+    #[must_use]
+    pub fn content(&self, relative: &Path) -> Option<PathBuf> {
+        let slot = self.manifest.slot(relative)?;
+        Some(self.folder.join(FILES).join(slot_name(slot)))
+    }
+
     /// The workspace with this result's changes laid over it, and what the commit needs.
     ///
     /// # Errors
@@ -108,7 +117,7 @@ pub fn load(state_dir: &Path, id: &str) -> Result<KeptResult, ResultsError> {
 }
 
 /// Applies a result to the workspace, by the same way and with the same conflict check as the
-/// run that it comes from. Applied, it is kept no longer. The caller holds the workspace's lock;
+/// run that it comes from, but that an entry which was put back to what it was is none. Applied, it is kept no longer. The caller holds the workspace's lock;
 /// `area` is as for [`commit`].
 ///
 /// # Errors
@@ -122,6 +131,9 @@ pub fn apply(
 ) -> Result<CommitReport, ResultsError> {
     let kept = load(state_dir, id)?;
     let (mut vfs, mut baseline, rules) = kept.over(workspace)?;
+    if let Baseline::Index(baseline) = &mut baseline {
+        Originals::load(&kept.folder).recognise(&vfs, baseline);
+    }
     let report = commit(&mut vfs, &mut baseline, workspace, area, &rules, cancel)?;
     // Applied is applied: what cannot be removed now goes with the next retention. It is held meanwhile: a child that
     // another thread is about to start may share the lock for a moment, and no new one could be had then.
