@@ -8,11 +8,15 @@ use super::recovery::mention_unfinished;
 pub(super) fn check(command: &Check) -> Result<u8, CliError> {
     let loading = Loading::new(command.file.as_deref(), &command.layers)?;
     // Choosing no tools, the plan still says whether the workspace can be used.
-    let plan = loading.plan_of_tools(&crate::plan::Selection::default())?;
+    let (plan, missing) = loading.plan_to_look()?;
     for warning in &plan.warnings {
         say(&format!("warning: {warning}"));
     }
-    mention_unfinished(&plan)?;
+    match missing {
+        // The file is as valid where it cannot be run.
+        Some(missing) => say(&format!("warning: a run would not begin here: {missing}")),
+        None => mention_unfinished(&plan)?,
+    }
     let file = plan
         .config_file
         .as_ref()

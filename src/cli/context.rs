@@ -54,6 +54,13 @@ impl Loading {
         plan::resolve(&self.loaded, &facts, selection).map_err(plan_error)
     }
 
+    /// The plan of the tool list for looking at it alone, and what a run of it would lack besides.
+    pub(super) fn plan_to_look(&self) -> Result<(Plan, Option<PlanError>), CliError> {
+        let (facts, missing) = Facts::gather_to_look(&self.loaded, &self.cwd, &self.env).map_err(plan_error)?;
+        let plan = plan::resolve(&self.loaded, &facts, &Selection::default()).map_err(plan_error)?;
+        Ok((plan, missing))
+    }
+
     /// The plan of one program.
     pub(super) fn plan_of_program(&self, argv: &[OsString]) -> Result<Plan, CliError> {
         let facts = self.facts()?;

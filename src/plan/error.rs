@@ -1,7 +1,7 @@
 //! Why there is no plan.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::exit::End;
 
@@ -60,12 +60,14 @@ pub enum PlanError {
         guest: bool,
     },
     /// Nothing says where devshell may keep its own things.
-    #[error("HOME is not set, so there is no {what} folder; set HOME or {remedy}")]
+    #[error("HOME {}, so there is no {}; set HOME{} or {}", state_of(.home.as_deref()),
+        list(.missing, |(what, _)| format!("{what} folder"), " and no "),
+        if .home.is_some() { " to an absolute path" } else { "" }, list(.missing, |(_, remedy)| (*remedy).to_owned(), " and "))]
     NoHome {
-        /// Which of the places.
-        what: &'static str,
-        /// What else says it.
-        remedy: &'static str,
+        /// HOME, where it is set and not absolute.
+        home: Option<PathBuf>,
+        /// Which of the places there are not, and what else says each.
+        missing: Vec<(&'static str, &'static str)>,
     },
 }
 
@@ -82,6 +84,17 @@ impl PlanError {
             | Self::NoHome { .. } => End::ConfigInvalid,
         }
     }
+}
+
+fn state_of(home: Option<&Path>) -> String {
+    match home {
+        None => "is not set".to_owned(),
+        Some(home) => format!("is `{}`, which is not absolute", home.display()),
+    }
+}
+
+fn list<T>(items: &[T], word: impl Fn(&T) -> String, between: &str) -> String {
+    items.iter().map(word).collect::<Vec<_>>().join(between)
 }
 
 fn known_tools(near: Option<&str>, known: &[String]) -> String {

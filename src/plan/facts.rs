@@ -33,13 +33,39 @@ impl Facts {
     /// [`PlanError::Workspace`] when the workspace is no folder that can be entered,
     /// [`PlanError::NoHome`] when no variable says where devshell may keep its own things.
     pub fn gather(loaded: &Loaded, cwd: &Path, env: &[(OsString, OsString)]) -> Result<Self, PlanError> {
+        Self::of_roots(loaded, cwd, env, own_roots(cwd, env)?)
+    }
+
+    /// The same for a plan that is only looked at: that nothing says where devshell may keep its own things comes
+    /// beside it, and those places are then none.
+    ///
+    /// # Errors
+    /// [`PlanError::Workspace`] when the workspace is no folder that can be entered.
+    pub fn gather_to_look(
+        loaded: &Loaded,
+        cwd: &Path,
+        env: &[(OsString, OsString)],
+    ) -> Result<(Self, Option<PlanError>), PlanError> {
+        let (roots, missing) = match own_roots(cwd, env) {
+            Ok(roots) => (roots, None),
+            // What is in no workspace.
+            Err(error) => ((PathBuf::from("/"), PathBuf::from("/")), Some(error)),
+        };
+        Ok((Self::of_roots(loaded, cwd, env, roots)?, missing))
+    }
+
+    fn of_roots(
+        loaded: &Loaded,
+        cwd: &Path,
+        env: &[(OsString, OsString)],
+        (cache_root, state_root): (PathBuf, PathBuf),
+    ) -> Result<Self, PlanError> {
         let root = &loaded.config.workspace.root;
         let workspace = real_folder(root).map_err(|source| PlanError::Workspace {
             path: root.clone(),
             origin: origin_of_root(loaded),
             source,
         })?;
-        let (cache_root, state_root) = own_roots(cwd, env)?;
         Ok(Self {
             cwd: cwd.canonicalize().unwrap_or_else(|_| cwd.to_owned()),
             env: env.to_vec(),
@@ -74,29 +100,30 @@ pub fn workspace_key(canonical: &Path) -> String {
 /// # Errors
 /// [`PlanError::NoHome`] when no variable says where they are.
 pub fn own_roots(cwd: &Path, env: &[(OsString, OsString)]) -> Result<(PathBuf, PathBuf), PlanError> {
-    let home = variable(env, "HOME").map(Path::new).filter(|home| home.is_absolute());
+    let named = variable(env, "HOME").map(Path::new);
+    let home = named.filter(|home| home.is_absolute());
     // The XDG specification has relative paths ignored.
     let xdg = |name| variable(env, name).map(Path::new).filter(|path| path.is_absolute());
     let cache = match variable(env, "DEVSHELL_EXPORT_BASE") {
-        Some(base) => cwd.join(base),
-        None => match xdg("XDG_CACHE_HOME") {
-            Some(cache) => cache.join("devshell"),
-            None => home.map(|home| home.join(".cache/devshell")).ok_or(PlanError::NoHome {
-                what: "cache",
-                remedy: "DEVSHELL_EXPORT_BASE",
-            })?,
-        },
+        Some(base) => Some(cwd.join(base)),
+        None => xdg("XDG_CACHE_HOME")
+            .map(|cache| cache.join("devshell"))
+            .or_else(|| home.map(|home| home.join(".cache/devshell"))),
     };
-    let state = match xdg("XDG_STATE_HOME") {
-        Some(state) => state.join("devshell"),
-        None => home
-            .map(|home| home.join(".local/state/devshell"))
-            .ok_or(PlanError::NoHome {
-                what: "state",
-                remedy: "XDG_STATE_HOME",
-            })?,
-    };
-    Ok((real_as_far_as_it_goes(&cache), real_as_far_as_it_goes(&state)))
+    let state = xdg("XDG_STATE_HOME")
+        .map(|state| state.join("devshell"))
+        .or_else(|| home.map(|home| home.join(".local/state/devshell")));
+    if let (Some(cache), Some(state)) = (&cache, &state) {
+        return Ok((real_as_far_as_it_goes(cache), real_as_far_as_it_goes(state)));
+    }
+    let missing = [
+        cache.is_none().then_some(("cache", "DEVSHELL_EXPORT_BASE")),
+        state.is_none().then_some(("state", "XDG_STATE_HOME")),
+    ];
+    Err(PlanError::NoHome {
+        home: named.map(Path::to_owned),
+        missing: missing.into_iter().flatten().collect(),
+    })
 }
 
 fn variable<'a>(env: &'a [(OsString, OsString)], name: &str) -> Option<&'a OsStr> {
@@ -194,6 +221,18 @@ mod tests {
         assert_eq!(
             error.to_string(),
             "HOME is not set, so there is no state folder; set HOME or XDG_STATE_HOME"
+        );
+        let error = own_roots(Path::new("/"), &env(&[])).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "HOME is not set, so there is no cache folder and no state folder; set HOME or DEVSHELL_EXPORT_BASE and \
+             XDG_STATE_HOME"
+        );
+        let error = own_roots(Path::new("/"), &env(&[("HOME", "me/x"), ("XDG_STATE_HOME", "/s")])).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "HOME is `me/x`, which is not absolute, so there is no cache folder; set HOME to an absolute path or \
+             DEVSHELL_EXPORT_BASE"
         );
     }
 }

@@ -184,3 +184,30 @@ fn an_unknown_variable_of_ours_is_a_warning_and_a_malformed_one_an_error() {
     command.env("DEVSHELL_VM_EAGER", "perhaps");
     finish(command).code(78).says("DEVSHELL_VM_EAGER");
 }
+
+#[test]
+fn check_needs_no_folder_of_devshells_own_and_says_that_a_run_would() {
+    let project = Project::new("[[tool]]\nname = \"t\"\nrun = [\"true\"]\n");
+    let without = |args: &[&str], home: Option<&str>| {
+        let mut command = project.command(args);
+        for name in ["HOME", "XDG_CACHE_HOME", "XDG_STATE_HOME"] {
+            command.env_remove(name);
+        }
+        command.envs(home.map(|home| ("HOME", home)));
+        finish(command)
+    };
+    const NONE: &str = "so there is no cache folder and no state folder; set HOME";
+    let checked = without(&["check"], None);
+    assert!(checked.code(0).out().ends_with("devshell.toml: valid, 1 tool\n"));
+    checked.says(&format!(
+        "warning: a run would not begin here: HOME is not set, {NONE} or DEVSHELL_EXPORT_BASE"
+    ));
+    without(&["run"], None).code(78).says(&format!(
+        "error: HOME is not set, {NONE} or DEVSHELL_EXPORT_BASE and XDG_STATE_HOME"
+    ));
+    without(&["run"], Some("me/x")).code(78).says(&format!(
+        "error: HOME is `me/x`, which is not absolute, {NONE} to an absolute path or"
+    ));
+    project.write("devshell.toml", "[[tool]]\nname = \"t\"\n");
+    without(&["check"], None).code(78);
+}
