@@ -48,6 +48,7 @@ pub use wire::{
 };
 pub use words::{BackendName, Carry, ExitCode, HostAccess, Require, Strategy, WorkspaceMode, WriteBack};
 
+pub(crate) use cargo_root::cargo_workspace_above;
 pub(crate) use env::is_of_vm;
 pub(crate) use load::defaults_and_environment;
 pub(crate) use schema::nearest;

@@ -79,6 +79,36 @@ fn of_two_inits_at_once_one_writes_and_one_says_so() {
 }
 
 #[test]
+fn the_guide_shows_what_init_writes_for_a_cargo_project() {
+    let project = Project::named("bare");
+    project.write("Cargo.toml", "[package]\nname = \"a\"\n");
+    project.write("Cargo.lock", "");
+    project.devshell(&["init"]).code(0);
+    let guide = include_str!("../../docs/guide.md");
+    let (_, rest) = guide.split_once("For a Cargo project it comes to this:\n\n```toml\n").unwrap();
+    let (shown, _) = rest.split_once("```").unwrap();
+    assert_eq!(
+        project.read("devshell.toml").parse::<toml::Table>().unwrap(),
+        shown.parse::<toml::Table>().unwrap()
+    );
+}
+
+#[test]
+fn init_in_a_member_of_a_cargo_workspace_names_its_root() {
+    let project = Project::named("bare");
+    project.write("Cargo.toml", "[workspace]\nmembers = [\"crates/*\"]\n");
+    project.write("crates/a/Cargo.toml", "[package]\nname = \"a\"\n");
+    let root = project.root.display().to_string();
+    project
+        .devshell(&["init", "crates/a"])
+        .code(0)
+        .says(&format!("warning: this is a member of the Cargo workspace in {root},"))
+        .says(&format!("(devshell init {root})"));
+    let at_the_root = project.devshell(&["init"]);
+    assert!(!at_the_root.code(0).stderr.contains("member"), "{}", at_the_root.stderr);
+}
+
+#[test]
 fn init_writes_where_it_is_told_and_says_what_stands_in_the_way() {
     let project = Project::new("");
     project.write("crates/a b/Makefile", "test:\n\ttrue\n");
