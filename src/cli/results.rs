@@ -3,6 +3,8 @@
 use std::fmt::Write as _;
 use std::io::Write as _;
 
+use anyhow::Context as _;
+
 use crate::event::Word;
 use crate::exit::End;
 use crate::plan::Plan;
@@ -93,7 +95,9 @@ fn apply(plan: &Plan, typed_as: &[Word], id: Option<&str>) -> Result<u8, CliErro
         return Err(CliError::new(End::Usage, anyhow::anyhow!(why)));
     }
     let cancel = Cancel::new();
-    let _signals = forward_to(cancel.clone()).map_err(|error| CliError::new(End::Internal, error))?;
+    let _signals = forward_to(cancel.clone())
+        .context("cannot listen for signals")
+        .map_err(|error| CliError::new(End::Sync, error))?;
     let waiting = &mut |holder: &Holder| {
         say(&format!("waiting for another run in this workspace ({holder})"));
     };

@@ -98,7 +98,7 @@ fn pass(
     // From here on a signal is a wish that somebody looks at; before, it just ends the process.
     let _signals = forward_to(cancel.clone())
         .context("cannot listen for signals")
-        .map_err(|error| CliError::new(End::Internal, error))?;
+        .map_err(|error| CliError::new(End::Isolation, error))?;
     let stdin = given.stdin;
     let terminal = given.terminal;
     let setup = setup(plan, given)?;

@@ -19,7 +19,7 @@ use super::launch::{Asked, explain, not_found};
 use super::lookup::{candidates, is_searched, search_path};
 use super::pump::Pump;
 use super::streams::Streams;
-use super::{Keeper, Message, Running, Stdin, Terminal, ToolExit};
+use super::{Keeper, Message, Running, Stdin, Terminal, ToolExit, threads};
 
 /// What to start in a keeper: a tool with its paths as the tools see them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -155,9 +155,7 @@ impl Keeper {
             order,
             relay,
         };
-        std::thread::Builder::new()
-            .name("devshell-pump".to_owned())
-            .spawn(move || pump.run(stdout, stderr, impossible))?;
+        threads::start("devshell-pump", move || pump.run(stdout, stderr, impossible))?;
         Ok(tool)
     }
 }

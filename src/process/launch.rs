@@ -28,6 +28,9 @@ const REGULAR: u32 = libc::S_IFREG;
 /// The end that a failure to start is.
 pub(super) fn explain(failure: &LaunchFailure, asked: &Asked) -> ToolExit {
     match failure.stage {
+        LaunchStage::Prepare if failure.errno == libc::EAGAIN => {
+            ToolExit::Lost(format!("the tool could not be started: {}", super::threads::NO_MORE))
+        }
         LaunchStage::Prepare => ToolExit::Lost(format!("the tool could not be started: {}", text(failure.errno))),
         LaunchStage::Chdir => ToolExit::NotExecutable(explain_folder(failure.errno, asked.cwd)),
         LaunchStage::Exec => explain_exec(failure, asked),

@@ -28,6 +28,7 @@ mod streams;
 mod supervise;
 #[cfg(all(test, target_os = "linux"))]
 mod tests;
+mod threads;
 
 #[cfg(target_os = "linux")]
 pub use capture::{CaptureError, CaptureLimits, Captured, capture};

@@ -7,7 +7,7 @@ use signal_hook::iterator::{Handle, Signals};
 
 use crate::sys::signals::is_ignored;
 
-use super::Cancel;
+use super::{Cancel, threads};
 
 /// Forwards signals as long as it lives. The handlers stay afterwards, so that a late Ctrl-C does
 /// not tear what is being finished.
@@ -27,13 +27,11 @@ pub fn forward_to(cancel: Cancel) -> io::Result<SignalThread> {
         .filter(|&signal| !is_ignored(signal));
     let mut signals = Signals::new(wanted)?;
     let handle = signals.handle();
-    std::thread::Builder::new()
-        .name("devshell-signals".to_owned())
-        .spawn(move || {
-            for signal in signals.forever() {
-                cancel.raise(signal);
-            }
-        })?;
+    threads::start("devshell-signals", move || {
+        for signal in signals.forever() {
+            cancel.raise(signal);
+        }
+    })?;
     Ok(SignalThread { handle })
 }
 

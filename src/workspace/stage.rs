@@ -117,19 +117,25 @@ impl Stage<'_> {
         std::thread::scope(|scope| {
             let helpers = threads().min(batches.len());
             let Some(progress) = progress else {
-                (1..helpers).for_each(|_| drop(scope.spawn(work)));
+                // With fewer helpers, or none, it takes longer.
+                (1..helpers).for_each(|_| drop(std::thread::Builder::new().spawn_scoped(scope, work)));
                 return work();
             };
             // This thread tells how far the others are, until the last of them has let go.
             let (working, done) = mpsc::channel::<Infallible>();
+            let mut has_helper = false;
             for _ in 0..helpers {
                 let working = working.clone();
-                scope.spawn(move || {
+                let helped = move || {
                     work();
                     drop(working);
-                });
+                };
+                has_helper |= std::thread::Builder::new().spawn_scoped(scope, helped).is_ok();
             }
             drop(working);
+            if !has_helper {
+                work();
+            }
             let all = batches.iter().map(|(_, rows)| rows.len() as u64).sum();
             while let Err(RecvTimeoutError::Timeout) = done.recv_timeout(PACE) {
                 progress(self.counter.progress(all));

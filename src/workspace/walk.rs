@@ -114,7 +114,8 @@ impl Walk<'_> {
         };
         std::thread::scope(|scope| {
             for _ in 1..threads() {
-                scope.spawn(|| self.work(&shared));
+                // With fewer helpers, or none, it takes longer.
+                let _ = std::thread::Builder::new().spawn_scoped(scope, || self.work(&shared));
             }
             self.work(&shared);
         });

@@ -184,6 +184,58 @@ fn a_result_is_applied_where_what_was_edited_since_was_put_back() {
     assert!(!project.exists("gone"));
 }
 
+/// Limits of processes count for all that a user has, and not for root.
+#[test]
+fn a_limit_of_processes_is_no_bug_of_devshell_and_has_its_remedy() {
+    let name = "a_limit_of_processes_is_no_bug_of_devshell_and_has_its_remedy";
+    if !["prlimit", "setpriv"].into_iter().all(crate::support::has) {
+        return crate::support::not_run(name, "no prlimit or setpriv here");
+    }
+    let project = one("run = [\"true\"]");
+    let program = project.beside("devshell-under-test");
+    std::fs::copy(crate::support::devshell(), &program).unwrap();
+    let owner = crate::support::is_root().then_some(64_321);
+    for folder in ["home", "cache", "state"].map(|name| project.beside(name)) {
+        std::os::unix::fs::chown(folder, owner, owner).unwrap();
+    }
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(project.root.parent().unwrap(), mode).unwrap();
+    let with_limit = |processes: u32, args: &[&str]| {
+        let mut command = project.program("setpriv");
+        let user = owner.map(|user| {
+            [
+                format!("--reuid={user}"),
+                format!("--regid={user}"),
+                "--clear-groups".to_owned(),
+            ]
+        });
+        command.args(user.into_iter().flatten()).args(["--", "prlimit"]);
+        command.arg(format!("--nproc={processes}")).arg(&program).args(args);
+        finish(command)
+    };
+    const REMEDY: &str = "(`ulimit -u`, pids.max of the cgroup)";
+    let ran = with_limit(1, &["run"]);
+    assert_eq!(class(ran.code(71)), "isolation");
+    ran.says("cannot listen for signals: this user can have no more processes")
+        .says(REMEDY);
+    with_limit(1, &["results", "apply"]).code(74).says(REMEDY);
+    // Who has none else gets as far as each further one; nowhere is it a bug.
+    for processes in 2..6 {
+        let ran = with_limit(processes, &["run", "--set", "vm.host.strategy=copy"]);
+        let class = class(&ran);
+        assert!(
+            ["isolation", "lost", "ok"].contains(&class.as_str()),
+            "{processes}: {}",
+            ran.stderr
+        );
+        assert!(
+            class == "ok" || ran.stderr.contains("ulimit -u"),
+            "{processes}: {}",
+            ran.stderr
+        );
+    }
+}
+
 #[test]
 fn a_tree_that_cannot_be_carried_is_74() {
     if crate::support::is_root() {

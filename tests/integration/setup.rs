@@ -85,7 +85,9 @@ fn the_guide_shows_what_init_writes_for_a_cargo_project() {
     project.write("Cargo.lock", "");
     project.devshell(&["init"]).code(0);
     let guide = include_str!("../../docs/guide.md");
-    let (_, rest) = guide.split_once("For a Cargo project it comes to this:\n\n```toml\n").unwrap();
+    let (_, rest) = guide
+        .split_once("For a Cargo project it comes to this:\n\n```toml\n")
+        .unwrap();
     let (shown, _) = rest.split_once("```").unwrap();
     assert_eq!(
         project.read("devshell.toml").parse::<toml::Table>().unwrap(),

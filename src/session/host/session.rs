@@ -318,7 +318,7 @@ impl Session for HostSandboxSession {
             terminal: command.terminal,
         };
         let tool = keeper.spawn(&request, messages).map_err(|source| VmError::Lost {
-            message: "the process that keeps the tools does not answer".to_owned(),
+            message: "the process that keeps the tools cannot be given this one".to_owned(),
             source: Some(source),
         })?;
         Ok(Box::new(tool))

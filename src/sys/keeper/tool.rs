@@ -130,7 +130,7 @@ impl Launcher {
             let top = self.stack.as_ptr().byte_add(GUARD + STACK);
             libc::clone(run, top, flags, (&raw mut start).cast())
         };
-        let Some(child) = Pid::from_raw(pid).filter(|_| pid > 0) else {
+        let Some(child) = (pid > 0).then(|| Pid::from_raw(pid)).flatten() else {
             return Err(Refusal::of_keeper(last_errno()));
         };
         match start.refusal {
