@@ -186,7 +186,7 @@ impl Trial {
                 mounted.contains(place.join("mnt").to_str().unwrap()) || place.join("mounted").exists(),
             ),
             ("make_a_cgroup", !cgroups.is_empty()),
-            ("outlive_the_run", !survivors.is_empty()),
+            ("outlive_the_run_as_a_daemon", !survivors.is_empty()),
             ("write_the_real_tree", text(&self.arena.project.path("file"))),
         ];
         for pid in survivors {

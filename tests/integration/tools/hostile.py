@@ -233,7 +233,7 @@ def make_a_cgroup(at):
     attempts(*(lambda root=root: os.mkdir(f"{root}/{at['mark']}") for root in roots))
 
 
-def outlive_the_run(at):
+def outlive_the_run_as_a_daemon(at):
     if os.fork() == 0:
         os.setsid()
         for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
@@ -275,7 +275,7 @@ ROWS = [
     kill_another_process, trace_another_process, trace_the_keeper, write_a_file_outside, change_mode_and_time_outside,
     write_through_an_open_folder, read_the_hosts_tmp, mount_for_the_host, reach_a_server_of_the_host,
     reach_an_abstract_socket, reach_a_socket_in_a_folder, read_a_disk, write_to_a_terminal_of_the_host, set_a_sysctl,
-    set_the_clock, read_a_key_of_the_session, write_system_v_memory, make_a_cgroup, outlive_the_run,
+    set_the_clock, read_a_key_of_the_session, write_system_v_memory, make_a_cgroup, outlive_the_run_as_a_daemon,
     write_the_real_tree,
 ]
 
