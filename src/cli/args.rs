@@ -178,6 +178,7 @@ The program runs in the current folder, reads devshell's stdin, and its changes 
 committed if it succeeds. Without a config the current folder is the workspace.
 At a terminal the program has it for itself: Ctrl-C and Ctrl-Z are the program's, and its stdout
 and stderr come as one stream. To end one that hangs, send SIGTERM to devshell from elsewhere.
+With a sidecar (`beta`) it has pipes, and Ctrl-C goes to devshell, which stops it.
 
 Examples:
   devshell exec -- cargo fix --allow-dirty

@@ -16,7 +16,8 @@ else in the workspace. It sees what the tools of `run` see, and has the terminal
 it exits with is devshell's exit code, and decides nothing about its changes: `--on-exit` does.
 With `--on-exit commit` they are applied as those of a run are: not after a signal to devshell, and
 not over what has changed on the host meanwhile; then they are kept. Without a terminal it reads
-its commands from stdin. No timeout of the config holds.
+its commands from stdin, and so it does with a sidecar (`beta`), which has none to give: Ctrl-C is
+devshell's then, and stops it. No timeout of the config holds.
 
 Examples:
   devshell shell                                look around and try things; what changes is kept aside
