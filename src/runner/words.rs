@@ -66,7 +66,7 @@ pub(super) fn committing(cancel: &Cancel) -> String {
     match cancel.count() {
         0 | 1 => format!(
             "{} while the result is being committed: the commit is undone, or finished if it is all but done; \
-             waiting for that",
+             waiting for that, and a further signal does not change it",
             by(cancel)
         ),
         _ => "a further signal: a commit cannot be left half done; still waiting for it".to_owned(),
@@ -138,7 +138,8 @@ mod tests {
         assert!(term.starts_with("interrupted by SIGTERM: ") && term.ends_with("a further signal gives it up"));
         let [first, second, _] = told(committing);
         assert!(
-            first.contains("the commit is undone, or finished if it is all but done"),
+            first.contains("the commit is undone, or finished if it is all but done")
+                && first.ends_with("waiting for that, and a further signal does not change it"),
             "{first}"
         );
         assert!(
