@@ -66,9 +66,9 @@ pub(super) fn init(command: &Init) -> Result<u8, CliError> {
         .and_then(|dir| config::cargo_workspace_above(&dir));
     if let Some(root) = root {
         say(&format!(
-            "warning: this is a member of the Cargo workspace in {root}, and cargo compiles into its target/, outside \
-             of this one: nothing of that is in the transaction, and with sandbox.host = \"ro\" it cannot be written; \
-             better have the devshell.toml there (devshell init {root})",
+            "warning: this is a member of the Cargo workspace in {root}, and cargo compiles into its target/, which \
+             is outside of this folder: nothing of that is in the transaction, and with sandbox.host = \"ro\" it cannot \
+             be written; better have the devshell.toml there (devshell init {root})",
             root = shown(&root)
         ));
     }

@@ -117,8 +117,9 @@ pub fn load(state_dir: &Path, id: &str) -> Result<KeptResult, ResultsError> {
 }
 
 /// Applies a result to the workspace, by the same way and with the same conflict check as the
-/// run that it comes from, but that an entry which was put back to what it was is none. Applied, it is kept no longer. The caller holds the workspace's lock;
-/// `area` is as for [`commit`].
+/// run that it comes from, but that an entry which was put back to what it was is no conflict.
+/// Applied, it is kept no longer. The caller holds the workspace's lock; `area` is as for
+/// [`commit`].
 ///
 /// # Errors
 /// [`ResultsError`]; the result then stays.
