@@ -79,6 +79,8 @@ fn a_hostile_tool_reaches_what_the_table_says_and_nothing_else() {
 
 /// One run of the hostile tool, with everything that it is to try its hand at.
 struct Trial {
+    // Before the folder that it lies in.
+    disk: Option<Disk>,
     arena: Arena,
     outside: TempDir,
     mark: String,
@@ -86,7 +88,6 @@ struct Trial {
     user: bool,
     victim: Killed,
     traced: Killed,
-    disk: Option<Disk>,
 }
 
 impl Trial {
