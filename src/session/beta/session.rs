@@ -297,6 +297,7 @@ impl Session for BetaSession {
 
     fn checkpoint(&mut self, cx: &mut Context) -> Result<bool, VmError> {
         if self.staged.is_some() {
+            self.usable(cx.cancel)?;
             // What earlier tools have done lies with the sidecar, or may be held back there.
             self.pull_staged(cx)?;
         }
