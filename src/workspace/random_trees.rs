@@ -54,7 +54,7 @@ fn act(root: &Path, deed: &Deed) {
                 .and_then(|()| fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(*mode)))
         }
         Deed::MakeDir(path) => fs::create_dir_all(root.join(path)),
-        Deed::Link(path, target) => symlink(["a", "/nowhere/at-all", "../a-b"][usize::from(*target)], root.join(path)),
+        Deed::Link(path, target) => symlink(["a", "/no/way", "../a-b"][usize::from(*target)], root.join(path)),
         Deed::Chmod(path, mode) => match root.join(path).symlink_metadata() {
             Ok(meta) if meta.is_dir() => {
                 fs::set_permissions(root.join(path), std::os::unix::fs::PermissionsExt::from_mode(*mode))

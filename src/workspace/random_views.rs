@@ -24,7 +24,7 @@ fn deed() -> impl Strategy<Value = String> {
         1 => path().prop_map(|path| format!("[ -f '{path}' ] && echo more >>'{path}'")),
         1 => path().prop_map(|path| format!("mkdir -p '{path}'")),
         1 => (path(), 0..3usize).prop_map(|(path, target)| format!(
-            "ln -s '{}' '{path}'", ["a", "/nowhere/at-all", "../a-b"][target]
+            "ln -s '{}' '{path}'", ["a", "/no/way", "../a-b"][target]
         )),
         1 => (path(), folder_mode).prop_map(|(path, mode)| format!("[ -d '{path}' ] && chmod {mode} '{path}'")),
         1 => path().prop_map(|path| format!("touch -h -c -d 2005-05-05 '{path}'")),
