@@ -138,7 +138,7 @@ fn at_odds(plan: &Plan, typed_as: &[Word], id: &str, paths: Vec<Conflict>) -> Cl
     let error = CommitError::Conflict { paths };
     let why = anyhow::anyhow!(
         "{error}; nothing was applied, and the result is kept. `{}` shows what it would change{contents}: copy from it \
-         what you want, put what is at odds back to what it was and apply again, or run again",
+         what you want, or run again",
         typed(&diff)
     );
     CliError::new(End::Conflict, why)

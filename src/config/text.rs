@@ -167,13 +167,21 @@ fn of_the_workspace(text: &str) -> Result<(), Refusal> {
         .split('/')
         .skip(usize::from(path.starts_with('/')));
     let odd = path.ends_with("//") || parts.any(|part| matches!(part, "" | "." | ".."));
-    if !odd && !path.starts_with("~/") {
+    if path.starts_with("~/") {
+        return refuse(
+            format!("has a pattern that is taken literally, for a folder with the name `~`: `{text}`"),
+            format!(
+                "patterns are names and paths in the workspace, in the syntax of .gitignore; `/{path}` if it is meant"
+            ),
+        );
+    }
+    if !odd {
         return Ok(());
     }
     let what = format!("has a pattern that matches nothing: `{text}`");
     let not = if path.len() < text.len() { "!" } else { "" };
     let folder = if path.ends_with('/') { "/" } else { "" };
-    match inside(path).filter(|plain| !plain.is_empty() && !path.starts_with("~/")) {
+    match inside(path).filter(|plain| !plain.is_empty()) {
         Some(plain) => refuse(
             what,
             format!(

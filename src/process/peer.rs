@@ -76,6 +76,7 @@ impl Peer {
         let thread = |name: &str| std::thread::Builder::new().name(name.to_owned());
         thread("devshell-peer").spawn(move || {
             let _ = sender.send(end_of(&child));
+            drop(sender);
             // Its number is another's only when nobody can signal it any more.
             let _ = held.recv();
             let _ = child.wait();
@@ -134,7 +135,12 @@ impl Peer {
     fn ends_within(&mut self, patience: Duration) -> Option<ExitStatus> {
         if self.status.is_none() {
             self.status = match self.ended.recv_timeout(patience) {
-                Ok(status) => status.ok(),
+                Ok(Ok(status)) => Some(status),
+                Ok(Err(_)) => {
+                    // Where SIGCHLD is ignored the kernel has reaped it: its number may be another's by now.
+                    self.group = None;
+                    None
+                }
                 Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => None,
             };
         }

@@ -95,7 +95,7 @@ pub trait Session {
     ///
     /// # Errors
     /// [`VmError`] when that could not be found out.
-    fn exists(&self, path: &VfsPath, cancel: &Cancel) -> Result<bool, VmError>;
+    fn exists(&mut self, path: &VfsPath, cancel: &Cancel) -> Result<bool, VmError>;
 
     /// Why a tool may have failed here that would not fail elsewhere, in words, from the last
     /// bytes of its stderr.

@@ -98,6 +98,9 @@ impl WorkspaceLock {
             return None;
         }
         let now = std::fs::read_link(format!("/proc/self/fd/{}", self.folder.as_raw_fd())).ok()?;
+        if now == root {
+            return None;
+        }
         // So the kernel marks it.
         let removed = now.as_os_str().as_encoded_bytes().ends_with(b" (deleted)");
         Some(if removed {

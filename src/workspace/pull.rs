@@ -85,6 +85,11 @@ pub fn pull_telling(
     cancel: CancelFn,
     progress: ProgressFn,
 ) -> Result<Pulled, SyncError> {
+    // An empty tree would be taken for what the tools have left.
+    if fs::stat_fd(&pushed.root).at("look at", &pushed.staging)?.nlink == 0 {
+        let gone = io::Error::new(io::ErrorKind::NotFound, "the folder itself was removed meanwhile");
+        return Err(gone).at("bring back", &pushed.staging);
+    }
     let staged = Walk {
         root: &pushed.root,
         path: &pushed.staging,

@@ -609,3 +609,21 @@ fn clean_removes_the_staged_copy_of_a_workspace_that_is_idle_or_gone() {
     assert_eq!(staged(), 0);
     std::fs::rename(remote.project.beside("moved"), remote.project.path("")).unwrap();
 }
+
+#[test]
+fn a_timeout_at_a_server_of_version_1_is_no_loss_although_it_is_hung_up_on() {
+    const DONE: &str = r#"{"op":"exec_result","session_id":"x","exit_code":CODE}"#;
+    let tool = |more: &str| {
+        format!(
+            "[run]\ngrace_period = \"100ms\"\n[[tool]]\nname = \"slow\"\nscript = \"sleep 1\"\ntimeout = \"200ms\"\n{more}\n\
+             [[tool]]\nname = \"next\"\nscript = \"echo new > made\"\n"
+        )
+    };
+    let remote = Remote::without_server(&tool(""));
+    version_1(&remote, DONE);
+    remote.project.run().code(124);
+    let remote = Remote::without_server(&tool("continue_on_error = true"));
+    version_1(&remote, DONE);
+    remote.project.run().code(0);
+    assert_eq!(remote.project.read("made"), "new\n");
+}

@@ -276,12 +276,15 @@ impl Session for BetaSession {
         }
     }
 
-    fn exists(&self, path: &VfsPath, cancel: &Cancel) -> Result<bool, VmError> {
+    fn exists(&mut self, path: &VfsPath, cancel: &Cancel) -> Result<bool, VmError> {
         match (&self.staged, self.settings.mode) {
             (Some(staged), WorkspaceMode::Sync) if self.mirror.is_none() => {
                 Ok(path.under(staged.tree()).symlink_metadata().is_ok())
             }
-            _ => self.exists_in_guest(path, cancel),
+            _ => {
+                self.usable(cancel)?;
+                self.exists_in_guest(path, cancel)
+            }
         }
     }
 
@@ -309,6 +312,10 @@ impl Session for BetaSession {
 
     fn roll_back(&mut self, cx: &mut Context) -> Result<(), VmError> {
         let start = Instant::now();
+        if self.staged.is_some() {
+            // A sidecar of version 1 is hung up on to stop a tool.
+            self.usable(cx.cancel)?;
+        }
         if self.staged.is_some() && self.mirror.is_none() {
             // What is held back there must not come over what is brought back here.
             self.pull_staged(cx)?;
@@ -325,7 +332,11 @@ impl Session for BetaSession {
             return self.take_out(vfs, cx).map(Collected::from);
         }
         // Where the sidecar was lost, a folder that both share is there all the same, and what it holds is worth keeping.
-        let missing = self.loss();
+        let missing = match self.usable(cx.cancel) {
+            Ok(_) => None,
+            Err(error) if error.is_cancelled() => return Err(error),
+            Err(error) => Some(error),
+        };
         if missing.is_none() {
             self.pull_staged(cx)?;
         }

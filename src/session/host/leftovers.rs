@@ -11,6 +11,7 @@ use super::run_folder::{self, DeadRun};
 use super::view_place::ViewPlace;
 use crate::session::notes::{WORKSPACE, tree_of, workspace_of};
 use crate::session::staging::{incoming, remove_folder};
+use crate::workspace::WorkspaceLock;
 
 /// Something that is in nobody's use; locked, so that none can begin to use it.
 #[derive(Debug)]
@@ -40,6 +41,7 @@ enum Holds {
     },
     /// With what belongs to the copy beside it.
     GuestCopy {
+        _workspace: Option<WorkspaceLock>,
         _locks: Vec<File>,
         folder: PathBuf,
     },
@@ -143,6 +145,11 @@ fn guest_copy(cache: &Path, key: &str, workspace: Option<PathBuf>) -> Option<Lef
     if tree.file_name() != Some(OsStr::new(key)) {
         return None;
     }
+    // Until its folder is locked a run has the workspace's lock alone, and one that has another cache folder always.
+    let held = match workspace.as_deref().filter(|workspace| workspace.is_dir()) {
+        Some(workspace) => Some(WorkspaceLock::try_acquire(workspace).ok()??),
+        None => None,
+    };
     let mut locks = Vec::new();
     for used in [folder.clone(), folder.join("inputs"), folder.join("outputs")] {
         match File::open(used) {
@@ -158,7 +165,11 @@ fn guest_copy(cache: &Path, key: &str, workspace: Option<PathBuf>) -> Option<Lef
         path: tree,
         workspace,
         kind: LeftoverKind::Copy,
-        holds: Holds::GuestCopy { _locks: locks, folder },
+        holds: Holds::GuestCopy {
+            _workspace: held,
+            _locks: locks,
+            folder,
+        },
     })
 }
 

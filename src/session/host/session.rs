@@ -324,7 +324,7 @@ impl Session for HostSandboxSession {
         Ok(Box::new(tool))
     }
 
-    fn exists(&self, path: &VfsPath, _: &Cancel) -> Result<bool, VmError> {
+    fn exists(&mut self, path: &VfsPath, _: &Cancel) -> Result<bool, VmError> {
         let place = self.place.as_ref().ok_or_else(VmError::not_ready)?;
         Ok(place.real.of(path).symlink_metadata().is_ok())
     }

@@ -284,7 +284,7 @@ impl Session for GammaSession {
         self.way()?.start(&self.mark, &folder, command, messages)
     }
 
-    fn exists(&self, path: &VfsPath, cancel: &Cancel) -> Result<bool, VmError> {
+    fn exists(&mut self, path: &VfsPath, cancel: &Cancel) -> Result<bool, VmError> {
         if let Some(here) = self.tree.as_ref().and_then(|tree| tree.exists(path)) {
             return Ok(here);
         }

@@ -65,6 +65,10 @@ impl RemoteFiles {
             .map_err(|error| unreachable(&error))?;
         let mut failed = None;
         loop {
+            // Where pieces come without a pause nothing else would ask.
+            if self.cancel.is_raised() {
+                return Err(GuestFsError::interrupted());
+            }
             let until = Instant::now().checked_add(PATIENCE);
             match self.link.next(&answers, until, &|| !self.cancel.is_raised()) {
                 // What comes is taken to its end, so that the connection stays of use.

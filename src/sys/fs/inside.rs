@@ -172,26 +172,33 @@ impl Removal<'_> {
     fn clear(&mut self, folder: &OwnedFd, depth: usize) -> io::Result<()> {
         loop {
             let names = some_names(folder, BATCH)?;
-            if names.is_empty() {
-                return Ok(());
-            }
+            let mut gone = 0;
             for name in &names {
-                match remove_one(folder, name) {
-                    Ok(false) => {}
-                    Ok(true) => continue,
-                    Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                match self.take_away(folder, name, depth) {
+                    Ok(()) => gone += 1,
+                    // Somebody else was faster.
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                     Err(error) => return Err(error),
                 }
-                if depth >= DEPTH {
-                    self.move_up(folder, name)?;
-                    continue;
-                }
-                make_reachable(folder, name)?;
-                let below = open_child_dir(folder, name)?;
-                self.clear(&below, depth + 1)?;
-                remove_dir(folder, name)?;
+            }
+            // Names that are listed and cannot be found would be listed for ever: the folder says that it is not empty.
+            if gone == 0 {
+                return Ok(());
             }
         }
+    }
+
+    fn take_away(&mut self, folder: &OwnedFd, name: &OsStr, depth: usize) -> io::Result<()> {
+        if remove_one(folder, name)? {
+            return Ok(());
+        }
+        if depth >= DEPTH {
+            return self.move_up(folder, name);
+        }
+        make_reachable(folder, name)?;
+        let below = open_child_dir(folder, name)?;
+        self.clear(&below, depth + 1)?;
+        remove_dir(folder, name)
     }
 
     fn move_up(&mut self, folder: &OwnedFd, name: &OsStr) -> io::Result<()> {

@@ -68,7 +68,13 @@ pub fn keep(
         let files = fs::open_dir(&temp.join(FILES)).at("open", &temp)?;
         bring(vfs, &files, &temp, moved, cancel)?;
         std::fs::write(temp.join(MANIFEST), manifest.encode().at("describe", &temp)?).at("write", &temp)?;
-        std::fs::write(temp.join(ORIGINALS), originals.encode().at("describe", &temp)?).at("write", &temp)?;
+        // A result is as good without them, and a disk that is all but full must not cost it.
+        if !originals
+            .encode()
+            .is_ok_and(|bytes| std::fs::write(temp.join(ORIGINALS), bytes).is_ok())
+        {
+            let _ = std::fs::remove_file(temp.join(ORIGINALS));
+        }
         // A power cut must not leave a result that counts and is not whole.
         fs::sync_file_system(&files).at("bring to the disk", &temp)?;
         std::fs::rename(&temp, results.join(&id)).at("finish", &temp)?;

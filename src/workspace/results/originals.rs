@@ -38,10 +38,13 @@ impl Originals {
             let (Some(known), Some(relative)) = (known, path.strip_prefix(&vfs.workspace())) else {
                 continue;
             };
-            bytes += known.size;
-            if cancel() || found.len() == MOST_ENTRIES || bytes > MOST_BYTES {
+            if cancel() || found.len() == MOST_ENTRIES {
                 break;
             }
+            if bytes + known.size > MOST_BYTES {
+                continue;
+            }
+            bytes += known.size;
             if is_now(base, path, known)
                 && let Ok(Some(digest)) = digest(base, relative, known)
                 && is_now(base, path, known)
