@@ -4,7 +4,7 @@ use std::io::{BufRead as _, BufReader};
 use std::process::ChildStderr;
 use std::time::Duration;
 
-use crate::support::{Project, Running, wait_for};
+use crate::support::{Project, Running, up_behind_trap, wait_for};
 
 /// devshell with one tool that is running, and its stderr to be read as it comes.
 struct Watched {
@@ -21,8 +21,8 @@ fn watched(script: &str, keys: &str) -> Watched {
     project.write(
         "devshell.toml",
         format!(
-            "[[tool]]\nname = \"slow\"\nscript = '''\ntouch {}\n{script}\n'''\n{keys}\n",
-            marker.display()
+            "[[tool]]\nname = \"slow\"\nscript = '''\n{}\n'''\n{keys}\n",
+            up_behind_trap(&format!("touch {}", marker.display()), script)
         ),
     );
     let mut running = project.start_until(&["run"], &marker);

@@ -3,7 +3,7 @@
 use std::io::Write as _;
 use std::process::Stdio;
 
-use crate::support::{Project, Ran, Screen, finish, has, not_run, wait_for};
+use crate::support::{Project, Ran, Screen, finish, has, not_run, processes_with, wait_for};
 
 /// A shell that reads its commands from a pipe.
 fn reads(project: &Project, args: &[&str], commands: &str) -> Ran {
@@ -147,13 +147,19 @@ fn job_control_works_in_a_shell_at_a_terminal() {
     let mut screen = bash(&project, &[]);
     // What is typed too early is lost with the Ctrl-Z, as on any terminal.
     let marker = project.beside("started");
-    screen.types(&format!("(touch {}; exec sleep 1000)\r", marker.display()));
+    let mark = format!("1{}", std::process::id());
+    screen.types(&format!("(touch {}; exec sleep {mark})\r", marker.display()));
     wait_for(|| marker.exists(), "the job to start");
     screen.types("\x1a");
     screen.shows("Stopped");
     screen.types("touch again; fg\r");
+    // Only then has it the terminal.
+    let goes_on = |pid: &u32| {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        stat.contains(") S ")
+    };
     wait_for(
-        || screen.text().matches("exec sleep 1000").count() > 2,
+        || processes_with(&format!("sleep\0{mark}")).iter().any(goes_on),
         "the job to go on",
     );
     screen.types("\x03");

@@ -2,13 +2,17 @@
 
 use std::time::Duration;
 
-use crate::support::{Project, processes_with, wait_for};
+use crate::support::{Project, processes_with, up_behind_trap, wait_for};
 
 /// A project whose tool says that it runs, changes the view and then does `then`.
 fn project_that(then: &str, keys: &str) -> (Project, std::path::PathBuf) {
     let project = Project::new("");
     let marker = project.beside("started");
-    let script = format!("up={}\necho changed > file\ntouch $up\n{then}", marker.display());
+    let script = format!(
+        "up={}\n{}",
+        marker.display(),
+        up_behind_trap("echo changed > file\ntouch $up", then)
+    );
     project.write(
         "devshell.toml",
         format!("{keys}\n[[tool]]\nname = \"slow\"\nscript = '''\n{script}\n'''\n"),

@@ -371,6 +371,16 @@ pub fn processes_with(mark: &str) -> Vec<u32> {
     pids
 }
 
+/// A script that does `up`, by which others know that it runs, when a trap of SIGTERM that it begins with is set.
+pub fn up_behind_trap(up: &str, script: &str) -> String {
+    match script.split_once(" TERM") {
+        Some((trap, rest)) if script.starts_with("trap ") => {
+            format!("{trap} TERM\n{up}\n{}", rest.trim_start_matches([';', '\n', ' ']))
+        }
+        _ => format!("{up}\n{script}"),
+    }
+}
+
 /// Says aloud that a test did not run here; `.ci/run` counts these lines.
 pub fn not_run(test: &str, why: &str) {
     use std::io::Write as _;
