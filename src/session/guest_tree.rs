@@ -9,9 +9,9 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use crate::event::Direction;
-use crate::guest_fs::GuestFsError;
+use crate::guest_fs::{GuestFsError, logical_path_to_guest};
 use crate::sys::fs::{self, Kind, Time};
-use crate::vfs::Vfs;
+use crate::vfs::{Vfs, VfsPath};
 use crate::workspace::{Baseline, Class, Rules, SyncError};
 
 use super::staged_tree::StagedTree;
@@ -337,6 +337,17 @@ fn local(action: &'static str, path: &Path, source: io::Error) -> VmError {
         path: path.to_path_buf(),
         source,
     })
+}
+
+/// Where a path of the Vfs stands in a guest.
+pub(super) fn in_guest(mount: &str, path: &VfsPath) -> Result<String, VmError> {
+    logical_path_to_guest(mount, path.as_os_str()).map_err(|error| VmError::Config(error.to_string()))
+}
+
+/// Whether there is an entry in the guest.
+pub(super) fn is_there(guest: &mut (impl GuestTree + ?Sized), path: &Path) -> Result<bool, VmError> {
+    let found = guest.stat(path).map(|found| found.is_some());
+    found.map_err(|error| guest_error("look at", path, error))
 }
 
 /// What the guest refused, as a failure to carry.

@@ -14,8 +14,13 @@ use super::session::BetaSession;
 impl BetaSession {
     /// What carries a staged tree to a sidecar that does not see it.
     pub(super) fn mirror_of(&self, staged: &StagedTree) -> Result<RemoteMirror, VmError> {
-        let guest_folder = self.guest_folder(staged.workspace())?;
-        RemoteMirror::of_staged(staged, guest_folder, &self.settings().folder, self.settings().rules()?)
+        let guest_folder = self.guest_path(staged.workspace())?;
+        RemoteMirror::of_staged(
+            staged,
+            guest_folder.into(),
+            &self.settings().folder,
+            self.settings().rules()?,
+        )
     }
 
     /// Has the sidecar's tools see what was staged.

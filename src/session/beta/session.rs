@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 use std::time::{Duration, Instant};
 
-use crate::guest_fs::{GuestFsOps, logical_path_to_guest};
+use crate::guest_fs::GuestFsOps;
 use crate::plan::{Require, SidecarAddress, WorkspaceMode};
 use crate::process::{Cancel, Message, Running, ToolCommand};
 use crate::session::guest_tree::Outputs;
@@ -260,8 +260,7 @@ impl Session for BetaSession {
         messages: SyncSender<Message>,
         cancel: &Cancel,
     ) -> Result<Box<dyn Running>, VmError> {
-        let cwd = logical_path_to_guest(&self.settings.guest.guest_workspace, command.cwd.as_os_str())
-            .map_err(|error| VmError::Config(error.to_string()))?;
+        let cwd = self.guest_path(&command.cwd)?;
         let connected = self.usable(cancel)?;
         let spills = !connected.connection.link.has(Capability::ExecStream);
         connected.connection.spill(spills.then(|| messages.clone()));
@@ -299,31 +298,29 @@ impl Session for BetaSession {
     }
 
     fn checkpoint(&mut self, cx: &mut Context) -> Result<bool, VmError> {
-        if self.staged.is_some() {
-            self.usable(cx.cancel)?;
-            // What earlier tools have done lies with the sidecar, or may be held back there.
-            self.pull_staged(cx)?;
+        if self.staged.is_none() {
+            return Ok(false);
         }
-        match &mut self.staged {
-            Some(staged) => staged.checkpoint(cx).map(|()| true),
-            None => Ok(false),
-        }
+        self.usable(cx.cancel)?;
+        // What earlier tools have done lies with the sidecar, or may be held back there.
+        self.pull_staged(cx)?;
+        let staged = self.staged.as_mut().ok_or_else(VmError::not_ready)?;
+        staged.checkpoint(cx).map(|()| true)
     }
 
     fn roll_back(&mut self, cx: &mut Context) -> Result<(), VmError> {
         let start = Instant::now();
-        if self.staged.is_some() {
-            // A sidecar of version 1 is hung up on to stop a tool.
-            self.usable(cx.cancel)?;
+        if self.staged.is_none() {
+            return Ok(());
         }
-        if self.staged.is_some() && self.mirror.is_none() {
+        // A sidecar of version 1 is hung up on to stop a tool.
+        self.usable(cx.cancel)?;
+        if self.mirror.is_none() {
             // What is held back there must not come over what is brought back here.
             self.pull_staged(cx)?;
         }
-        match &mut self.staged {
-            Some(staged) => staged.roll_back(cx)?,
-            None => return Ok(()),
-        }
+        let staged = self.staged.as_mut().ok_or_else(VmError::not_ready)?;
+        staged.roll_back(cx)?;
         self.push_staged(start, cx)
     }
 

@@ -8,13 +8,13 @@ use std::sync::mpsc::Receiver;
 use crate::process::Cancel;
 use crate::session::VmError;
 use crate::session::sidecar::{Answer, At, RemoteFiles};
+use crate::sys::random::token;
 
 use super::carry::Road;
 use super::connect::quoted;
 use super::guest::Guest;
 use super::limactl::Limactl;
 use super::settings::LimaSettings;
-use crate::sys::random::token;
 
 /// A file that the agent was told to write into the mount.
 pub(super) struct Proof {

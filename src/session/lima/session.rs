@@ -3,13 +3,14 @@
 use std::sync::mpsc::SyncSender;
 use std::time::{Duration, Instant};
 
-use crate::guest_fs::{GuestFsOps, logical_path_to_guest};
+use crate::guest_fs::GuestFsOps;
 use crate::plan::{VmConfig, WorkspaceMode};
 use crate::process::{Cancel, Message, Running, ToolCommand};
-use crate::session::guest_tree::{Outputs, guest_error, put_inputs};
+use crate::session::guest_tree::{Outputs, in_guest, is_there, put_inputs};
 use crate::session::notes::note_tree;
 use crate::session::staging::make_shared;
 use crate::session::{Collected, Context, Readiness, Session, VmError};
+use crate::sys::random::token;
 use crate::vfs::{Vfs, VfsPath};
 
 use super::agent::AgentChoice;
@@ -21,7 +22,6 @@ use super::ready::bring_up;
 use super::settings::LimaSettings;
 use super::tree::Tree;
 use super::way::{Files, Way};
-use crate::sys::random::token;
 
 /// How long a look at a lost instance may take.
 const POST_MORTEM: Duration = Duration::from_secs(10);
@@ -182,10 +182,6 @@ impl GammaSession {
     }
 }
 
-pub(super) fn in_guest(mount: &str, path: &VfsPath) -> Result<String, VmError> {
-    logical_path_to_guest(mount, path.as_os_str()).map_err(|error| VmError::Config(error.to_string()))
-}
-
 impl Session for GammaSession {
     fn ensure_ready(&mut self, vfs: &Vfs, _: &VfsPath, cx: &mut Context) -> Result<Readiness, VmError> {
         self.settings.key_to(vfs);
@@ -290,10 +286,7 @@ impl Session for GammaSession {
         }
         let path = self.guest_path(path)?;
         let mut files = self.files(cancel).ok_or_else(VmError::not_ready)?;
-        let found = files.stat(path.as_ref());
-        found
-            .map(|found| found.is_some())
-            .map_err(|error| guest_error("look at", path.as_ref(), error))
+        is_there(&mut *files, path.as_ref())
     }
 
     fn explain(&self, stderr: &[u8]) -> Option<String> {

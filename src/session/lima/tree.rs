@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::process::Cancel;
+use crate::session::guest_tree::in_guest;
 use crate::session::sidecar::{At, RemoteMirror};
 use crate::session::staged_tree::StagedTree;
 use crate::session::{Context, VmError};
@@ -10,7 +11,6 @@ use crate::vfs::{Vfs, VfsPath};
 use crate::workspace::Baseline;
 
 use super::carry::Road;
-use super::session::in_guest;
 use super::settings::LimaSettings;
 use super::way::Way;
 
